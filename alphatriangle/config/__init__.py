@@ -1,0 +1,36 @@
+"""Configuration: frozen pydantic models, one section a file."""
+
+from alphatriangle.config.config import (
+    Config,
+    ConfigError,
+    Layer,
+    build,
+    merge,
+    parse_setting,
+    read_toml,
+)
+from alphatriangle.config.env_config import EnvConfig
+from alphatriangle.config.model_config import ModelConfig
+from alphatriangle.config.persistence_config import PersistenceConfig
+from alphatriangle.config.presets import PRESETS, preset
+from alphatriangle.config.search_config import SearchConfig
+from alphatriangle.config.stats_config import StatsConfig
+from alphatriangle.config.train_config import TrainConfig
+
+__all__ = [
+    "PRESETS",
+    "Config",
+    "ConfigError",
+    "EnvConfig",
+    "Layer",
+    "ModelConfig",
+    "PersistenceConfig",
+    "SearchConfig",
+    "StatsConfig",
+    "TrainConfig",
+    "build",
+    "merge",
+    "parse_setting",
+    "preset",
+    "read_toml",
+]

@@ -1,0 +1,157 @@
+"""The whole configuration and where it comes from."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+from pathlib import Path
+from typing import Any, Self, Union, get_args, get_origin
+
+from pydantic import Field, ValidationError, model_validator
+
+from alphatriangle.config.base import Section
+from alphatriangle.config.env_config import EnvConfig
+from alphatriangle.config.model_config import ModelConfig
+from alphatriangle.config.persistence_config import PersistenceConfig
+from alphatriangle.config.search_config import SearchConfig
+from alphatriangle.config.stats_config import StatsConfig
+from alphatriangle.config.train_config import TrainConfig
+
+Layer = dict[str, dict[str, Any]]
+"""Settings of some fields: section -> field -> value."""
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be used; the message names the key, the value and the bound."""
+
+
+class Config(Section):
+    """All sections."""
+
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    env: EnvConfig = Field(default_factory=EnvConfig)
+    persistence: PersistenceConfig = Field(default_factory=PersistenceConfig)
+    stats: StatsConfig = Field(default_factory=StatsConfig)
+
+    @model_validator(mode="after")
+    def _support_holds_returns(self) -> Self:
+        reach = 1.0 / (1.0 - self.train.gamma)
+        if self.model.value_max < reach:
+            raise ValueError(
+                f"model.value_max {self.model.value_max:g} is below {reach:g}, what a good game "
+                f"returns with train.gamma {self.train.gamma:g}; raise one or lower the other"
+            )
+        return self
+
+
+def merge(*layers: Layer) -> Layer:
+    """Later layers over earlier ones, field by field."""
+    merged: Layer = {}
+    for layer in layers:
+        for section, fields in layer.items():
+            merged.setdefault(section, {}).update(fields)
+    return merged
+
+
+def build(layer: Layer) -> Config:
+    """Validate ``layer`` over the defaults.
+
+    Raises:
+        ConfigError: an unknown key or a bad value; one message for all of them.
+    """
+    _check_names(layer)
+    try:
+        return Config.model_validate(layer)
+    except ValidationError as e:
+        raise ConfigError("; ".join(_describe(error) for error in e.errors())) from e
+
+
+def read_toml(path: Path) -> Layer:
+    """The settings of a TOML file with one table a section.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or is not made of sections.
+    """
+    try:
+        with path.open("rb") as f:
+            data = tomllib.load(f)
+    except OSError as e:
+        raise ConfigError(f"cannot read the config file {path}: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path} is not TOML: {e}") from e
+    for key, value in data.items():
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}: {key!r} stands outside a section such as [train]")
+    return data
+
+
+def parse_setting(text: str) -> Layer:
+    """``section.field=value`` as a layer; the value is TOML, or else a plain string.
+
+    Raises:
+        ConfigError: the text has another form or names no field.
+    """
+    key, equals, value = text.partition("=")
+    section, dot, field = key.strip().partition(".")
+    if not (equals and dot and field):
+        raise ConfigError(f"--set {text!r}: expected section.field=value, as train.batch_size=128")
+    if value.strip().lower() in ("none", "null"):
+        parsed: Any = None
+    else:
+        try:
+            parsed = tomllib.loads(f"v = {value.strip()}")["v"]
+        except tomllib.TOMLDecodeError:
+            parsed = value.strip()
+    layer: Layer = {section: {field: parsed}}
+    _check_names(layer)
+    return layer
+
+
+def _sections() -> dict[str, type[Section]]:
+    return {
+        name: field.annotation
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(words))}"
+
+
+def _check_names(layer: Layer) -> None:
+    sections = _sections()
+    for section, fields in layer.items():
+        if section not in sections:
+            raise ConfigError(f"unknown section {section!r}{_nearest(section, list(sections))}")
+        known = list(sections[section].model_fields)
+        for field in fields:
+            if field not in known:
+                raise ConfigError(f"unknown key '{section}.{field}'{_nearest(field, known)}")
+
+
+def _expected(key: tuple[Any, ...]) -> str:
+    """The type of a field in a person's words, where that helps."""
+    if len(key) != 2 or key[0] not in _sections():
+        return ""
+    field = _sections()[key[0]].model_fields.get(key[1])
+    if field is None:
+        return ""
+    annotation = field.annotation
+    if get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation):
+        return " (or none)"
+    return ""
+
+
+def _describe(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"][:2])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not key:
+        return message
+    if error["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key} is {error['input']!r}: {message}{_expected(error['loc'])}"

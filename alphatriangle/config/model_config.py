@@ -1,0 +1,34 @@
+"""The network's sizes and arithmetic."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from alphatriangle.config.base import Section
+
+
+class ModelConfig(Section):
+    """``AlphaTriangleNet``."""
+
+    conv_channels: int = Field(default=64, ge=4, le=1024)
+    """Channels of every convolution of the trunk."""
+    num_residual_blocks: int = Field(default=4, ge=0, le=100)
+    """Residual blocks after the first convolution."""
+    value_hidden: int = Field(default=128, ge=4, le=4096)
+    """Width of the value head's hidden layer."""
+    num_value_atoms: int = Field(default=101, ge=2, le=1001)
+    """Atoms of the categorical value distribution (C51)."""
+    value_min: float = 0.0
+    """Lowest value of the support; no return is negative."""
+    value_max: float = 60.0
+    """Highest value of the support; returns reach about 1.1 / (1 - gamma)."""
+    inference_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of self-play and evaluation; ``auto`` is decided once by capability and kept."""
+
+    @model_validator(mode="after")
+    def _support_is_an_interval(self) -> Self:
+        if self.value_min >= self.value_max:
+            raise ValueError(f"value_min {self.value_min} is not below value_max {self.value_max}")
+        return self

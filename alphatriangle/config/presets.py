@@ -1,0 +1,67 @@
+"""Ready sets of settings: ``quick`` to see it work, ``laptop`` for hours, ``full`` for a GPU."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alphatriangle.config.config import ConfigError, Layer
+
+PRESETS: Final[dict[str, Layer]] = {
+    "quick": {
+        "train": {
+            "max_steps": 600,
+            "batch_size": 256,
+            "games_per_worker": 64,
+            "buffer_capacity": 50_000,
+            "min_buffer_size_to_train": 2_000,
+            "replay_ratio": 4.0,
+            "learning_rate": 4e-3,
+        },
+        "model": {"conv_channels": 32, "num_residual_blocks": 2, "value_hidden": 64},
+        "persistence": {"save_freq_steps": 100},
+    },
+    "laptop": {
+        "train": {
+            "max_steps": 60_000,
+            "batch_size": 256,
+            "games_per_worker": 128,
+            "buffer_capacity": 250_000,
+            "min_buffer_size_to_train": 10_000,
+            "gamma": 0.99,
+        },
+        "model": {"conv_channels": 64, "num_residual_blocks": 4, "value_max": 120.0},
+        "persistence": {"save_freq_steps": 500, "keep_every_steps": 10_000},
+        "stats": {"log_freq_steps": 50},
+    },
+    "full": {
+        "train": {
+            "max_steps": 1_000_000,
+            "batch_size": 1024,
+            "games_per_worker": 512,
+            "buffer_capacity": 2_500_000,
+            "min_buffer_size_to_train": 100_000,
+            "gamma": 0.99,
+            "learning_rate": 1e-3,
+        },
+        "model": {
+            "conv_channels": 128,
+            "num_residual_blocks": 10,
+            "value_hidden": 256,
+            "value_max": 120.0,
+        },
+        "search": {"num_simulations": 64, "max_considered_actions": 16},
+        "persistence": {"save_freq_steps": 2_000, "keep_every_steps": 50_000},
+        "stats": {"log_freq_steps": 100},
+    },
+}
+
+
+def preset(name: str) -> Layer:
+    """The settings of a preset.
+
+    Raises:
+        ConfigError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,109 @@
+"""Training: what is learned from, how, and for how long."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from alphatriangle.config.base import Section
+
+
+class TrainConfig(Section):
+    """The run, self-play, the replay and the optimizer."""
+
+    run_name: str | None = None
+    """Folder of the run under ``runs/``; none means: resume the latest, or make a new name."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Everything random in the run is derived from it."""
+    max_steps: int = Field(default=1000, ge=1)
+    """Training steps in all."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """Where the learner computes: auto, cpu, cuda, cuda:N or mps."""
+    num_threads: int = Field(default=0, ge=0, le=1024)
+    """torch threads of the training process; 0 means all cores that no worker uses."""
+
+    auto_resume_latest: bool = True
+    """Go on with the run of this name, or without a name with the latest that has not finished."""
+    load_checkpoint_path: str | None = None
+    """Start from this checkpoint file instead; it must load."""
+    load_buffer_path: str | None = None
+    """Start with this buffer file; it must load."""
+
+    num_workers: int = Field(default=-1, ge=-1, le=10_000)
+    """Self-play processes; 0 plays in the training process, -1 means cores - 1, at least 1."""
+    games_per_worker: int = Field(default=128, ge=1, le=65_536)
+    """Games that one worker plays in lockstep: the rows of one network call."""
+    worker_update_freq_steps: int = Field(default=5, ge=1)
+    """Training steps between two updates of the weights that self-play uses."""
+    replay_ratio: float = Field(default=4.0, gt=0.0, le=1000.0)
+    """How often a row is sampled on average: it paces training against self-play."""
+
+    buffer_capacity: int = Field(default=100_000, ge=1)
+    """Rows that the replay buffer holds; the oldest go first."""
+    min_buffer_size_to_train: int = Field(default=4_000, ge=1)
+    """Rows before the first training step."""
+    batch_size: int = Field(default=256, ge=1)
+    """Rows of a training step."""
+    use_per: bool = True
+    """Prioritised replay, proportional variant (Schaul et al., 2016); otherwise uniform."""
+    per_alpha: float = Field(default=0.6, ge=0.0, le=1.0)
+    """Exponent of the priorities."""
+    per_beta_initial: float = Field(default=0.4, ge=0.0, le=1.0)
+    """Exponent of the importance weights at the start."""
+    per_beta_final: float = Field(default=1.0, ge=0.0, le=1.0)
+    """The same at the end of annealing."""
+    per_beta_anneal_steps: int | None = Field(default=None, ge=1)
+    """Steps of annealing; none means max_steps."""
+    per_epsilon: float = Field(default=1e-3, gt=0.0)
+    """Added to every |TD error| so that no row is lost from sight."""
+
+    n_step_returns: int = Field(default=8, ge=1, le=1000)
+    """Placements whose rewards a return sums before it bootstraps."""
+    gamma: float = Field(default=0.98, ge=0.0, lt=1.0)
+    """Discount per placement."""
+
+    optimizer_type: Literal["AdamW", "Adam", "SGD"] = "AdamW"
+    """The optimizer; SGD uses momentum 0.9."""
+    learning_rate: float = Field(default=2e-3, gt=0.0)
+    """Its rate at the start."""
+    weight_decay: float = Field(default=1e-4, ge=0.0)
+    """Its weight decay."""
+    gradient_clip_value: float | None = Field(default=5.0, gt=0.0)
+    """Largest norm of the gradient; none means no clipping."""
+    lr_scheduler_type: Literal["StepLR", "CosineAnnealingLR"] | None = "CosineAnnealingLR"
+    """How the rate falls."""
+    lr_scheduler_step_size: int = Field(default=10_000, ge=1)
+    """StepLR: steps between two falls."""
+    lr_scheduler_gamma: float = Field(default=0.3, gt=0.0, le=1.0)
+    """StepLR: factor of a fall."""
+    lr_scheduler_t_max: int | None = Field(default=None, ge=1)
+    """Cosine: steps until the lowest rate, which then stays; none means max_steps."""
+    lr_scheduler_eta_min: float = Field(default=1e-4, ge=0.0)
+    """Cosine: the lowest rate."""
+    policy_loss_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the policy's cross-entropy."""
+    value_loss_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the value distribution's cross-entropy."""
+    entropy_bonus_weight: float = Field(default=0.0, ge=0.0)
+    """Weight of the policy's entropy, which the loss rewards."""
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if self.batch_size > self.buffer_capacity:
+            raise ValueError(
+                f"batch_size {self.batch_size} exceeds buffer_capacity {self.buffer_capacity}"
+            )
+        if self.min_buffer_size_to_train > self.buffer_capacity:
+            raise ValueError(
+                f"min_buffer_size_to_train {self.min_buffer_size_to_train} exceeds "
+                f"buffer_capacity {self.buffer_capacity}"
+            )
+        if self.lr_scheduler_type == "CosineAnnealingLR" and (
+            self.lr_scheduler_eta_min > self.learning_rate
+        ):
+            raise ValueError(
+                f"lr_scheduler_eta_min {self.lr_scheduler_eta_min} exceeds "
+                f"learning_rate {self.learning_rate}"
+            )
+        return self

@@ -1,0 +1,147 @@
+"""``AlphaTriangleNet``: a small residual network with a policy head and a categorical value head.
+
+Residual trunk as in AlphaGo Zero (Silver et al., 2017); the value is a distribution over fixed
+atoms (C51, Bellemare et al., 2017). The feature vector enters after the first convolution as a
+bias per channel, and again in the value head.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from alphatriangle.config import ModelConfig
+from alphatriangle.features import OTHER_FEATURES, PLANES
+from alphatriangle.game.geometry import ACTIONS, CELLS, SLOTS
+
+VALUE_PLANES: Final = 4
+"""Planes of the trunk's summary that the value head sees cell by cell."""
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm around a skip connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, 8, 15] -> [B, C, 8, 15]."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(x + self.norm2(self.conv2(y)))
+
+
+class AlphaTriangleNet(nn.Module):
+    """Policy logits over all actions and value logits over the atoms."""
+
+    support: torch.Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        channels = config.conv_channels
+        self.stem = nn.Conv2d(PLANES, channels, 3, padding=1, bias=False)
+        self.vector = nn.Linear(OTHER_FEATURES, channels)
+        self.stem_norm = nn.BatchNorm2d(channels)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels) for _ in range(config.num_residual_blocks)
+        )
+        self.policy_head = nn.Conv2d(channels, SLOTS, 1)
+        self.value_planes = nn.Conv2d(channels, VALUE_PLANES, 1)
+        inputs = VALUE_PLANES * CELLS + channels + OTHER_FEATURES
+        self.value_hidden = nn.Linear(inputs, config.value_hidden)
+        self.value_head = nn.Linear(config.value_hidden, config.num_value_atoms)
+        # Start from "all actions alike, lowest values likeliest": returns are near 0 at first.
+        nn.init.zeros_(self.policy_head.weight)
+        nn.init.zeros_(self.value_head.weight)
+        atoms = torch.linspace(config.value_min, config.value_max, config.num_value_atoms)
+        self.register_buffer("support", atoms, persistent=False)
+        with torch.no_grad():
+            self.value_head.bias.copy_(-(atoms - atoms[0]))
+
+    def forward(
+        self, grid: torch.Tensor, other_features: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """grid [B, 9, 8, 15], other_features [B, 92] -> policy [B, 360], value logits [B, K]."""
+        x = self.stem(grid) + self.vector(other_features)[:, :, None, None]
+        x = F.relu(self.stem_norm(x))
+        for block in self.blocks:
+            x = block(x)
+        # Slots x rows x columns is exactly the order of the actions.
+        policy = self.policy_head(x).reshape(-1, ACTIONS)
+        planes = F.relu(self.value_planes(x)).flatten(1)
+        hidden = torch.cat([planes, x.mean(dim=(2, 3)), other_features], dim=1)
+        return policy, self.value_head(F.relu(self.value_hidden(hidden)))
+
+    def expected_value(self, value_logits: torch.Tensor) -> torch.Tensor:
+        """[B, K] logits -> [B] expectation over the atoms, in float32."""
+        return (torch.softmax(value_logits.float(), dim=1) * self.support).sum(dim=1)
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    folded = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    folded.weight = nn.Parameter(conv.weight * scale[:, None, None, None])
+    folded.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
+    return folded
+
+
+class InferenceNet(nn.Module):
+    """The same function with every batch norm folded into its convolution, for evaluation only.
+
+    Built anew from the training network when the weights change; equal to it in ``eval`` mode up to
+    rounding.
+    """
+
+    def __init__(self, net: AlphaTriangleNet) -> None:
+        super().__init__()
+        self.stem = _folded(net.stem, net.stem_norm)
+        scale = net.stem_norm.weight / torch.sqrt(_variance(net.stem_norm) + net.stem_norm.eps)
+        self.vector = nn.Linear(net.vector.in_features, net.vector.out_features)
+        self.vector.weight = nn.Parameter(net.vector.weight * scale[:, None])
+        self.vector.bias = nn.Parameter(net.vector.bias * scale)
+        self.convs = nn.ModuleList()
+        for block in net.blocks:
+            assert isinstance(block, ResidualBlock)
+            self.convs.append(_folded(block.conv1, block.norm1))
+            self.convs.append(_folded(block.conv2, block.norm2))
+        self.policy_head = _copied_conv(net.policy_head)
+        self.value_planes = _copied_conv(net.value_planes)
+        self.value_hidden = _copied_linear(net.value_hidden)
+        self.value_head = _copied_linear(net.value_head)
+
+    def forward(
+        self, grid: torch.Tensor, other_features: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :meth:`AlphaTriangleNet.forward`."""
+        x = F.relu(self.stem(grid) + self.vector(other_features)[:, :, None, None])
+        for i in range(0, len(self.convs), 2):
+            x = F.relu(x + self.convs[i + 1](F.relu(self.convs[i](x))))
+        policy = self.policy_head(x).reshape(-1, ACTIONS)
+        planes = F.relu(self.value_planes(x)).flatten(1)
+        hidden = torch.cat([planes, x.mean(dim=(2, 3)), other_features], dim=1)
+        return policy, self.value_head(F.relu(self.value_hidden(hidden)))
+
+
+def _variance(norm: nn.BatchNorm2d) -> torch.Tensor:
+    assert norm.running_var is not None
+    return norm.running_var
+
+
+def _copied_conv(conv: nn.Conv2d) -> nn.Conv2d:
+    copied = nn.Conv2d(conv.in_channels, conv.out_channels, 1)
+    copied.load_state_dict(conv.state_dict())
+    return copied
+
+
+def _copied_linear(linear: nn.Linear) -> nn.Linear:
+    copied = nn.Linear(linear.in_features, linear.out_features)
+    copied.load_state_dict(linear.state_dict())
+    return copied

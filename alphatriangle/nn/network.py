@@ -1,0 +1,89 @@
+"""``NeuralNetwork``: the network as the rest of the system uses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from alphatriangle.config import ModelConfig
+from alphatriangle.features.encoder import OTHER_FEATURES, PLANES, encode_into
+from alphatriangle.game.geometry import CELLS, COLS, ROWS
+from alphatriangle.nn.model import AlphaTriangleNet, InferenceNet
+from alphatriangle.utils.device import choose_device, choose_inference_dtype
+from alphatriangle.utils.types import Evaluation
+
+
+class WeightsMismatchError(ValueError):
+    """Weights do not fit the network; the message names the tensor and both shapes."""
+
+
+class NeuralNetwork:
+    """Weights, a training module, and a fast read-only copy for evaluation.
+
+    ``model`` is trained in place; :meth:`evaluate` keeps using the weights of the last
+    :meth:`refresh` (or :meth:`set_weights`), which is what makes self-play independent of when
+    exactly the learner steps.
+    """
+
+    def __init__(self, config: ModelConfig, device: str = "auto") -> None:
+        self.config = config
+        self.device = choose_device(device)
+        self.inference_dtype = choose_inference_dtype(config.inference_dtype, self.device)
+        self.model = AlphaTriangleNet(config).to(self.device, memory_format=torch.channels_last)
+        self._grid = np.empty((0, PLANES, CELLS), np.float32)
+        self._other = np.empty((0, OTHER_FEATURES), np.float32)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Let :meth:`evaluate` use the present weights of ``model``."""
+        with torch.no_grad():
+            inference = InferenceNet(self.model)
+        self._inference = inference.to(
+            self.device, self.inference_dtype, memory_format=torch.channels_last
+        ).eval()
+
+    def get_weights(self) -> dict[str, torch.Tensor]:
+        """A copy of all weights and batch-norm statistics, on the CPU."""
+        return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+
+    def set_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Load weights into ``model`` and refresh.
+
+        Raises:
+            WeightsMismatchError: a tensor is missing, unknown, or has another shape.
+        """
+        own = self.model.state_dict()
+        problems = [f"{name} is missing" for name in own if name not in weights]
+        problems += [f"{name} is not in the model" for name in weights if name not in own]
+        problems += [
+            f"{name}: file {tuple(weights[name].shape)}, model {tuple(own[name].shape)}"
+            for name in own
+            if name in weights and weights[name].shape != own[name].shape
+        ]
+        if problems:
+            raise WeightsMismatchError("weights do not fit the network: " + "; ".join(problems))
+        self.model.load_state_dict(weights)
+        self.refresh()
+
+
+    @torch.inference_mode()
+    def evaluate(
+        self, boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]
+    ) -> Evaluation:
+        """Policy logits [N, A] and values [N] of N positions ([N, 2] boards, [N, 3] slots)."""
+        n = len(boards)
+        if n > len(self._grid):
+            self._grid = np.empty((n, PLANES, CELLS), np.float32)
+            self._other = np.empty((n, OTHER_FEATURES), np.float32)
+        encode_into(boards, slots, self._grid[:n], self._other[:n])
+        grid = torch.from_numpy(self._grid[:n].reshape(n, PLANES, ROWS, COLS))
+        other = torch.from_numpy(self._other[:n])
+        logits, value_logits = self._inference(
+            grid.to(self.device, self.inference_dtype, memory_format=torch.channels_last),
+            other.to(self.device, self.inference_dtype),
+        )
+        values = self.model.expected_value(value_logits)
+        return Evaluation(logits.float().cpu().numpy(), values.cpu().numpy())

@@ -1,0 +1,212 @@
+"""The replay buffer: a ring of compact rows with uniform or prioritised sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from alphatriangle.config import TrainConfig
+from alphatriangle.features.encoder import encode, legal_and_policy_into
+from alphatriangle.features.experience import experiences_from_rows, rows_from_experiences
+from alphatriangle.game.geometry import ACTIONS, MAX_LEGAL, SLOTS
+from alphatriangle.utils.seeding import STREAM_SAMPLE, derive_key
+from alphatriangle.utils.sum_tree import SumTree
+from alphatriangle.utils.types import Batch, Experience, Rows
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class ExperienceBuffer:
+    """Rows of experience in preallocated columns.
+
+    Rows are numbered in the order they are added, from 0 for ever; number ``i`` lives at position
+    ``i % capacity`` until row ``i + capacity`` takes its place. Sampling depends on the seed and on
+    how many batches were sampled before, nothing else.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.capacity = config.buffer_capacity
+        self._config = config
+        self._columns = Rows(
+            np.zeros((self.capacity, 2), np.uint64),
+            np.zeros((self.capacity, SLOTS), np.int8),
+            np.zeros((self.capacity, MAX_LEGAL), np.float32),
+            np.zeros(self.capacity, np.float32),
+        )
+        self._priorities = SumTree(self.capacity) if config.use_per else None
+        self.max_priority = 1.0
+        self.total_added = 0
+        self.batches_sampled = 0
+        self._beta_steps = config.per_beta_anneal_steps or config.max_steps
+
+    def __len__(self) -> int:
+        return min(self.total_added, self.capacity)
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest row still here."""
+        return self.total_added - len(self)
+
+    def add(self, experience: Experience) -> None:
+        """Add one experience; see :func:`rows_from_experiences` for what is refused."""
+        self.add_rows(rows_from_experiences([experience]))
+
+    def add_batch(self, experiences: Iterable[Experience]) -> None:
+        """Add experiences in order, all or none."""
+        self.add_rows(rows_from_experiences(experiences))
+
+    def add_rows(self, rows: Rows) -> None:
+        """Add rows in order, with the highest priority seen, so that each is sampled soon."""
+        self.total_added += len(rows)
+        kept = rows[-self.capacity :]
+        positions = np.arange(self.total_added - len(kept), self.total_added) % self.capacity
+        self._write(positions, kept)
+        if self._priorities is not None and len(rows) > 0:
+            self._priorities.set(positions, np.full(len(kept), self.max_priority))
+
+    def _write(self, positions: npt.NDArray[np.int64], rows: Rows) -> None:
+        self._columns.boards[positions] = rows.boards
+        self._columns.slots[positions] = rows.slots
+        self._columns.policies[positions] = rows.policies
+        self._columns.returns[positions] = rows.returns
+
+    def rows(self, first: int, end: int) -> Rows:
+        """A copy of the rows numbered [first, end).
+
+        Raises:
+            IndexError: some of them are not in the buffer (any more).
+        """
+        if not self.oldest <= first <= end <= self.total_added:
+            raise IndexError(
+                f"rows [{first}, {end}) asked for, the buffer holds "
+                f"[{self.oldest}, {self.total_added})"
+            )
+        return self._columns[np.arange(first, end) % self.capacity]
+
+    def experiences(self) -> Iterable[Experience]:
+        """All rows as ``Experience`` tuples, oldest first, decoded one by one."""
+        return experiences_from_rows(self.rows(self.oldest, self.total_added))
+
+    def beta(self, step: int) -> float:
+        """Exponent of the importance weights at a training step, annealed linearly."""
+        share = min(step / self._beta_steps, 1.0)
+        initial, final = self._config.per_beta_initial, self._config.per_beta_final
+        return initial + (final - initial) * share
+
+    def sample(self, batch_size: int, step: int) -> Batch:
+        """A batch with replacement.
+
+        Uniform, or proportional to priority with one draw from each of ``batch_size`` equal shares
+        of the total (Schaul et al., 2016, appendix B.2.1), with importance weights
+        (N P(i))^-beta / max (section 3.4).
+
+        Raises:
+            ValueError: the buffer is empty.
+        """
+        n = len(self)
+        if n == 0:
+            raise ValueError("the buffer is empty: there is nothing to sample")
+        uniform = self._uniform(batch_size)
+        if self._priorities is None:
+            indices = np.minimum((uniform * n).astype(np.int64), n - 1)
+            weights = np.ones(batch_size, np.float32)
+        else:
+            total = self._priorities.total
+            masses = (np.arange(batch_size) + uniform) / batch_size * total
+            indices = self._priorities.find(masses, n)
+            probabilities = self._priorities.leaves[indices] / total
+            raw = (n * probabilities) ** -self.beta(step)
+            weights = (raw / raw.max()).astype(np.float32)
+        return self._batch(indices, weights)
+
+    def _uniform(self, count: int) -> npt.NDArray[np.float64]:
+        """The next ``count`` uniform numbers in [0, 1); SplitMix64, vectorised."""
+        key = np.uint64(derive_key(self._config.seed, STREAM_SAMPLE, self.batches_sampled))
+        self.batches_sampled += 1
+        z = key + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def _batch(
+        self, indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
+    ) -> Batch:
+        rows = self._columns[indices]
+        grid, other = encode(rows.boards, rows.slots)
+        legal = np.empty((len(rows), ACTIONS), np.bool_)
+        policy = np.empty((len(rows), ACTIONS), np.float32)
+        legal_and_policy_into(rows.boards, rows.slots, rows.policies, legal, policy)
+        return Batch(
+            grid=torch.from_numpy(grid),
+            other_features=torch.from_numpy(other),
+            legal=torch.from_numpy(legal),
+            policy=torch.from_numpy(policy),
+            returns=torch.from_numpy(rows.returns),
+            weights=torch.from_numpy(weights),
+            indices=indices,
+        )
+
+    def update_priorities(
+        self, indices: npt.NDArray[np.int64], td_errors: npt.NDArray[np.float32]
+    ) -> None:
+        """Set priorities to (\\|TD error\\| + epsilon)^alpha (section 3.3); uniform ignores them.
+
+        Raises:
+            ValueError: a TD error is not finite.
+        """
+        if not np.isfinite(td_errors).all():
+            raise ValueError("TD errors are not finite: training has diverged")
+        if self._priorities is None:
+            return
+        magnitude = np.abs(td_errors.astype(np.float64)) + self._config.per_epsilon
+        # float32 leaves: they are saved with every commit and 24 bits are more than enough.
+        values = (magnitude**self._config.per_alpha).astype(np.float32).astype(np.float64)
+        self._priorities.set(indices, values)
+        self.max_priority = max(self.max_priority, float(values.max()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the rows: counters and the priorities, oldest row first."""
+        priorities = None
+        if self._priorities is not None:
+            order = np.arange(self.oldest, self.total_added) % self.capacity
+            priorities = self._priorities.leaves[order].astype(np.float32)
+        return {
+            "capacity": self.capacity,
+            "total_added": self.total_added,
+            "oldest": self.oldest,
+            "cursor": self.total_added % self.capacity,
+            "max_priority": self.max_priority,
+            "batches_sampled": self.batches_sampled,
+            "priorities": priorities,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], rows: Rows) -> None:
+        """Become the buffer that :meth:`state_dict` and its rows [oldest, total_added) came from.
+
+        With another capacity the newest rows that fit are kept. Rows that were saved without
+        priorities get the highest one.
+
+        Raises:
+            ValueError: the number of rows is not what the state says.
+        """
+        total = int(state["total_added"])
+        oldest = int(state["oldest"])
+        if len(rows) != total - oldest:
+            raise ValueError(f"{len(rows)} rows for a buffer of rows [{oldest}, {total})")
+        kept = min(len(rows), self.capacity)
+        self.total_added = total
+        self.max_priority = float(state["max_priority"])
+        self.batches_sampled = int(state["batches_sampled"])
+        positions = np.arange(total - kept, total) % self.capacity
+        self._write(positions, rows[len(rows) - kept :])
+        if self._priorities is not None:
+            leaves = np.zeros(self.capacity)
+            saved = state["priorities"]
+            leaves[positions] = (
+                self.max_priority if saved is None else saved[len(rows) - kept :]
+            )
+            self._priorities.set_all(leaves)

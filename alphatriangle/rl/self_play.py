@@ -1,0 +1,262 @@
+"""Self-play: many games in lockstep against the network, rows and finished episodes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from alphatriangle.config import EnvConfig, SearchConfig
+from alphatriangle.game.geometry import SLOTS
+from alphatriangle.rl import lanes as ln
+from alphatriangle.search import tree as tr
+from alphatriangle.search.search import Evaluator
+from alphatriangle.utils.types import Episode, Rows
+
+
+class PlayResult(NamedTuple):
+    """What a stretch of self-play brought."""
+
+    rows: Rows
+    episodes: list[Episode]
+    health: dict[str, float]  # search statistics of the stretch
+
+
+# Per-lane prefixes: arrays of the tree of which only the first node_count / edge_count count.
+_NODE_ARRAYS = (
+    "node_board",
+    "node_mask",
+    "node_flags",
+    "node_first",
+    "node_edges",
+    "node_net",
+    "node_value",
+)
+_EDGE_ARRAYS = ("edge_action", "edge_logit", "edge_reward", "edge_child", "edge_visits")
+_NOT_STATE = ("schedule", "scratch", "path", "path_length", "leaf")
+
+
+class SelfPlay:
+    """Plays episodes in ``games`` lanes.
+
+    Everything that happens depends on (seed, episodes given, weights used when): no clock, no
+    global generator. Between two calls the whole state is in plain arrays (:meth:`state_dict`).
+    """
+
+    def __init__(
+        self,
+        network: Evaluator,
+        search: SearchConfig,
+        env: EnvConfig,
+        *,
+        games: int,
+        gamma: float,
+        n_step: int,
+        seed: int,
+        noise: bool = True,
+        record: bool = True,
+    ) -> None:
+        self.network = network
+        self.games = games
+        self._search = tr.params_from_config(search, gamma, noise)
+        self._play = ln.PlayParams(seed, n_step, env.max_moves_per_episode, record)
+        self._lanes = ln.make_lanes(games, self._play)
+        self._tree = tr.make_tree(games, self._search)
+        self._waiting = np.empty(0, np.int64)
+        self._round_rows = ln.rows_per_round(games, n_step) if record else 0
+        self._out = ln.make_output(games, self._round_rows, self._play)
+        self._boards = np.empty((games, 2), np.uint64)
+        self._slots = np.empty((games, SLOTS), np.int8)
+        self._lane_of_row = np.empty(games, np.int64)
+
+    def add_episodes(self, episodes: Iterable[int]) -> None:
+        """Let lanes take these episodes, in this order, as they become free."""
+        more = np.fromiter(episodes, np.int64)
+        self._waiting = np.concatenate([self._waiting, more])
+
+    @property
+    def waiting(self) -> int:
+        """Episodes given but not started. Keep at least ``games`` of them and no lane runs dry."""
+        return len(self._waiting)
+
+    def unfinished(self) -> list[int]:
+        """Every episode given and not finished, in ascending order."""
+        flying = self._lanes.episode[self._lanes.episode >= 0]
+        return sorted(int(e) for e in np.concatenate([flying, self._waiting]))
+
+    def round(self, counters: npt.NDArray[np.float64]) -> int:
+        """One network call for all lanes; rows and episodes go to the output. Returns its rows."""
+        n, taken = ln.next_leaves(
+            self._lanes,
+            self._tree,
+            self._out,
+            self._search,
+            self._play,
+            self._waiting,
+            self._boards,
+            self._slots,
+            self._lane_of_row,
+            counters,
+        )
+        self._waiting = self._waiting[taken:]
+        if n:
+            logits, values = self.network.evaluate(self._boards[:n], self._slots[:n])
+            lanes_of_rows = self._lane_of_row[:n]
+            ln.give_evaluations(
+                self._lanes, self._tree, self._search, self._play, lanes_of_rows, logits, values
+            )
+        return n
+
+    def play(self, min_rows: int) -> PlayResult:
+        """Play on until at least ``min_rows`` rows have come out, or no episode is left.
+
+        With ``min_rows`` 0 and finite episodes, plays them all to the end.
+        """
+        counters = np.zeros(ln.COUNTERS)
+        parts: list[Rows] = []
+        episodes: list[Episode] = []
+        total = rounds = 0
+        while True:
+            self._out.count[:] = 0
+            played = self.round(counters)
+            rounds += played > 0
+            parts.append(self._rows_out())
+            episodes += self._episodes_out()
+            total += len(parts[-1])
+            if played == 0 or (min_rows and total >= min_rows):
+                break
+        return PlayResult(
+            Rows.concatenate(parts), episodes, _health(counters, rounds, self.games)
+        )
+
+    def _rows_out(self) -> Rows:
+        n = int(self._out.count[0])
+        return Rows(
+            self._out.boards[:n].copy(),
+            self._out.slots[:n].copy(),
+            self._out.policies[:n].copy(),
+            self._out.returns[:n].copy(),
+        )
+
+    def _episodes_out(self) -> list[Episode]:
+        out = self._out
+        return [
+            Episode(
+                episode=int(out.finished_episode[i]),
+                seed=self._play.seed,
+                moves=out.finished_history[i, : out.finished_moves[i]].copy(),
+                score=float(out.finished_score[i]),
+                simulations=int(out.finished_rows[i]),
+                truncated=bool(out.finished_truncated[i]),
+            )
+            for i in range(int(out.count[1]))
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything: games, graphs (their used parts), pending events, episodes."""
+        lanes = {name: array.copy() for name, array in self._lanes._asdict().items()}
+        longest = int(self._lanes.moves.max(initial=0))
+        lanes["history"] = self._lanes.history[:, :longest].copy()
+        tree: dict[str, Any] = {}
+        for name, array in self._tree._asdict().items():
+            if name in _NOT_STATE:
+                continue
+            if name in _NODE_ARRAYS:
+                tree[name] = _used(array, self._tree.node_count)
+            elif name in _EDGE_ARRAYS:
+                tree[name] = _used(array, self._tree.edge_count)
+            else:
+                tree[name] = array.copy()
+        return {"lanes": lanes, "tree": tree, "waiting": self._waiting.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: the state is of another number of games or other search settings.
+        """
+        self._check_fits(state)
+        for name, array in self._lanes._asdict().items():
+            if name == "history":
+                array[:, : state["lanes"][name].shape[1]] = state["lanes"][name]
+            else:
+                array[...] = state["lanes"][name]
+        tree = state["tree"]
+        for name, array in self._tree._asdict().items():
+            if name in _NODE_ARRAYS:
+                _put_used(array, tree["node_count"], tree[name])
+            elif name in _EDGE_ARRAYS:
+                _put_used(array, tree["edge_count"], tree[name])
+            elif name not in _NOT_STATE:
+                array[...] = tree[name]
+        self._tree.leaf[:] = -1
+        self._waiting = state["waiting"].copy()
+
+    def _check_fits(self, state: dict[str, Any]) -> None:
+        theirs = {
+            "games": len(state["lanes"]["episode"]),
+            "pending events": state["lanes"]["event_value"].shape[1],
+        }
+        ours = {"games": self.games, "pending events": self._lanes.event_value.shape[1]}
+        if theirs != ours:
+            raise ValueError(
+                f"games in flight were saved with {theirs}, this configuration has {ours}; "
+                "games_per_worker and n_step_returns cannot change within a run"
+            )
+        if state["tree"]["node_count"].max(initial=0) > self._tree.node_board.shape[1]:
+            raise ValueError("games in flight were saved with more simulations than configured")
+
+
+def _used(array: npt.NDArray[Any], counts: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+    return np.concatenate([array[g, :n] for g, n in enumerate(counts)])
+
+
+def _put_used(
+    array: npt.NDArray[Any], counts: npt.NDArray[np.int32], used: npt.NDArray[Any]
+) -> None:
+    start = 0
+    for g, n in enumerate(counts):
+        array[g, :n] = used[start : start + n]
+        start += int(n)
+
+
+def _health(counters: npt.NDArray[np.float64], rounds: int, games: int) -> dict[str, float]:
+    moves = max(counters[ln.MOVES], 1.0)
+    rows = counters[ln.ROWS_EVALUATED]
+    return {
+        "moves": float(counters[ln.MOVES]),
+        "simulations": float(counters[ln.SIMULATIONS]),
+        "positions": float(rows),
+        "batch_fill": float(rows / max(rounds * games, 1)),
+        "depth": float(counters[ln.DEPTH] / max(rows, 1.0)),
+        "policy_entropy": float(counters[ln.ENTROPY] / moves),
+        "value_error": float(counters[ln.VALUE_ERROR] / max(counters[ln.VALUE_COUNT], 1.0)),
+    }
+
+
+def play_episodes(
+    network: Evaluator,
+    search: SearchConfig,
+    env: EnvConfig,
+    *,
+    episodes: list[int],
+    seed: int,
+    gamma: float,
+) -> list[Episode]:
+    """Play these episodes to the end without noise; in the order of ``episodes``."""
+    player = SelfPlay(
+        network,
+        search,
+        env,
+        games=len(episodes),
+        gamma=gamma,
+        n_step=1,
+        seed=seed,
+        noise=False,
+        record=False,
+    )
+    player.add_episodes(episodes)
+    played = {e.episode: e for e in player.play(0).episodes}
+    return [played[e] for e in episodes]

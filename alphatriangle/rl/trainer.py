@@ -1,0 +1,142 @@
+"""The learner: one optimizer step on one batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F  # noqa: N812
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from alphatriangle.config import TrainConfig
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.utils.types import Batch
+
+
+class TrainingDivergedError(ValueError):
+    """The loss is not finite; the weights have not been touched by the step that found it."""
+
+
+def learning_rate_factor(config: TrainConfig, step: int) -> float:
+    """The learning rate at ``step`` over the one at the start. The cosine stays at its end."""
+    if config.lr_scheduler_type == "StepLR":
+        return config.lr_scheduler_gamma ** (step // config.lr_scheduler_step_size)
+    if config.lr_scheduler_type == "CosineAnnealingLR":
+        lowest = config.lr_scheduler_eta_min / config.learning_rate
+        share = min(step / (config.lr_scheduler_t_max or config.max_steps), 1.0)
+        return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * share))
+    return 1.0
+
+
+def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> Optimizer:
+    """The configured optimizer over all parameters."""
+    lr, decay = config.learning_rate, config.weight_decay
+    if config.optimizer_type == "AdamW":
+        return AdamW(model.parameters(), lr=lr, weight_decay=decay)
+    if config.optimizer_type == "Adam":
+        return Adam(model.parameters(), lr=lr, weight_decay=decay)
+    return SGD(model.parameters(), lr=lr, weight_decay=decay, momentum=0.9)
+
+
+def project_onto_atoms(returns: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
+    """Returns [B] as distributions over the atoms [K]: [B, K], rows sum to 1.
+
+    The projection of C51 (Bellemare et al., 2017, algorithm 1) for a target that is one number:
+    its mass goes to the two nearest atoms so that the mean is kept; outside the support, to its end.
+    """
+    spacing = support[1] - support[0]
+    position = ((returns.clamp(support[0], support[-1]) - support[0]) / spacing)[:, None]
+    return (1.0 - (position - torch.arange(len(support), device=support.device)).abs()).clamp(0, 1)
+
+
+class Trainer:
+    """Optimizer, learning-rate schedule and the loss."""
+
+    def __init__(self, network: NeuralNetwork, config: TrainConfig) -> None:
+        self.network = network
+        self.config = config
+        self.optimizer = make_optimizer(network.model, config)
+        self.scheduler = LambdaLR(
+            self.optimizer, lambda step: learning_rate_factor(self.config, step)
+        )
+        self.steps = 0
+
+    def train_step(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.float32]]:
+        """One step; returns metrics and the TD errors [B], return minus expected value.
+
+        Policy loss: cross-entropy over the legal actions, rows with a policy only (afterstates have
+        none). Value loss: cross-entropy with the projected return. Both are weighted by the
+        importance weights; the mean policy entropy is subtracted with its own weight.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite.
+        """
+        model, config, device = self.network.model, self.config, self.network.device
+        model.train()
+        grid = batch.grid.to(device, memory_format=torch.channels_last, non_blocking=True)
+        legal, policy = batch.legal.to(device), batch.policy.to(device)
+        returns, weights = batch.returns.to(device), batch.weights.to(device)
+        logits, value_logits = model(grid, batch.other_features.to(device))
+
+        decides = legal.any(dim=1)
+        # A finite mask keeps 0 * log 0 at 0 in rows without legal actions.
+        log_policy = torch.log_softmax(logits.masked_fill(~legal, -1e9), dim=1)
+        log_policy = log_policy.masked_fill(~legal, 0.0)
+        cross_entropy = -(policy * log_policy).sum(dim=1)
+        entropy = -(log_policy.exp() * log_policy * legal).sum(dim=1)
+        deciding = decides.sum().clamp(min=1)
+        policy_loss = (weights * cross_entropy).sum() / deciding
+        mean_entropy = (entropy * decides).sum() / deciding
+
+        target = project_onto_atoms(returns, model.support)
+        value_loss = (
+            -(target * torch.log_softmax(value_logits, dim=1)).sum(dim=1) * weights
+        ).mean()
+        loss = (
+            config.policy_loss_weight * policy_loss
+            + config.value_loss_weight * value_loss
+            - config.entropy_bonus_weight * mean_entropy
+        )
+        if not torch.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the loss of training step {self.steps + 1} is {loss.item()}: lower "
+                "train.learning_rate or set train.gradient_clip_value, then resume"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = config.gradient_clip_value or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+        learning_rate = self.scheduler.get_last_lr()[0]
+        self.optimizer.step()
+        self.scheduler.step()
+        self.steps += 1
+        with torch.no_grad():
+            td_errors = returns - model.expected_value(value_logits.detach())
+        metrics = {
+            "loss/total": loss.item(),
+            "loss/policy": policy_loss.item(),
+            "loss/value": value_loss.item(),
+            "train/policy_entropy": mean_entropy.item(),
+            "train/gradient_norm": norm.item(),
+            "train/learning_rate": float(learning_rate),
+            "train/td_error": td_errors.abs().mean().item(),
+        }
+        return metrics, td_errors.cpu().numpy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimizer, schedule and step counter."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.steps = int(state["steps"])

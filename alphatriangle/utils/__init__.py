@@ -1,0 +1,1 @@
+"""Types, seeding, devices, the sum tree: what several packages share."""

@@ -1,0 +1,45 @@
+"""The generators that libraries keep for themselves: seed them all, save them all.
+
+Our own randomness is counter-based (:mod:`alphatriangle.utils.seeding`) and has no state. These
+states exist because torch, NumPy and Python draw from globals where user code does.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from alphatriangle.utils.seeding import STREAM_INIT, library_seed
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch from the run seed."""
+    value = library_seed(seed, STREAM_INIT)
+    random.seed(value)
+    np.random.seed(value % 2**32)
+    torch.manual_seed(value)
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every global generator: Python, NumPy, torch and, where present, CUDA."""
+    version, internal, gauss = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)
+    return {
+        "python": {"version": version, "internal": list(internal), "gauss": gauss},
+        "numpy": numpy_state,
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put back what :func:`rng_state` returned. CUDA states apply where as many devices exist."""
+    python = state["python"]
+    random.setstate((python["version"], tuple(python["internal"]), python["gauss"]))
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,78 @@
+"""Counter-based random numbers: a value depends on its key and counter only, never on who draws it.
+
+The mixing function is the SplitMix64 finaliser (Steele, Lea, Flood 2014, "Fast splittable
+pseudorandom number generators", fig. 17). A key is derived from (run seed, stream, episode); the
+counter is the move or the deal. Nothing has to be carried from draw to draw, so an episode plays
+the same whoever plays it, whenever, and whatever was played before.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_MUL1: Final = np.uint64(0xBF58476D1CE4E5B9)
+_MUL2: Final = np.uint64(0x94D049BB133111EB)
+_S27: Final = np.uint64(27)
+_S30: Final = np.uint64(30)
+_S31: Final = np.uint64(31)
+_S32: Final = np.uint64(32)
+_S11: Final = np.uint64(11)
+_TWO_M53: Final = 2.0**-53
+
+# Streams: one number per independent use of randomness. Never renumber: saved runs depend on it.
+STREAM_DEAL: Final = 1
+STREAM_GUMBEL: Final = 2
+STREAM_PLAYER: Final = 3
+STREAM_INIT: Final = 4
+STREAM_SAMPLE: Final = 5
+
+
+@njit(cache=True, inline="always")
+def mix64(x: np.uint64) -> np.uint64:
+    """One SplitMix64 output for the state ``x``."""
+    z = x + _GOLDEN
+    z = (z ^ (z >> _S30)) * _MUL1
+    z = (z ^ (z >> _S27)) * _MUL2
+    return z ^ (z >> _S31)
+
+
+@njit(cache=True)
+def derive_key(seed: int, stream: int, episode: int) -> np.uint64:
+    """The key of one (seed, stream, episode)."""
+    k = mix64(np.uint64(seed))
+    k = mix64(k ^ np.uint64(stream))
+    return mix64(k ^ np.uint64(episode))
+
+
+@njit(cache=True, inline="always")
+def draw_u64(key: np.uint64, counter: np.uint64) -> np.uint64:
+    """64 uniform bits for (key, counter)."""
+    return mix64(key + counter * _GOLDEN)
+
+
+@njit(cache=True, inline="always")
+def draw_below(key: np.uint64, counter: np.uint64, n: np.uint64) -> np.uint64:
+    """A uniform integer in [0, n), n < 2**32 (multiply-shift; bias below n / 2**32)."""
+    return ((draw_u64(key, counter) >> _S32) * n) >> _S32
+
+
+@njit(cache=True, inline="always")
+def draw_unit(key: np.uint64, counter: np.uint64) -> float:
+    """A uniform float in (0, 1): never exactly 0 or 1."""
+    return (float(draw_u64(key, counter) >> _S11) + 0.5) * _TWO_M53
+
+
+@njit(cache=True, inline="always")
+def draw_gumbel(key: np.uint64, counter: np.uint64) -> float:
+    """A standard Gumbel variate, -log(-log U)."""
+    return -math.log(-math.log(draw_unit(key, counter)))
+
+
+def library_seed(seed: int, stream: int) -> int:
+    """A non-negative 63-bit seed for a library's own generator, from (seed, stream)."""
+    return int(derive_key(seed, stream, 0)) >> 1
