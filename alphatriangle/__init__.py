@@ -1,7 +1,7 @@
 """AlphaTriangle: an AlphaZero-style trainer whose training state is never lost."""
 
-from alphatriangle.utils.numba_cache import use_versioned_cache
+from alphatriangle.utils.environment import prepare_environment
 
 __version__ = "0.1.0"
 
-use_versioned_cache()
+prepare_environment()

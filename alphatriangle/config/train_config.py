@@ -36,7 +36,7 @@ class TrainConfig(Section):
     """Games that one worker plays in lockstep: the rows of one network call."""
     worker_update_freq_steps: int = Field(default=5, ge=1)
     """Training steps between two updates of the weights that self-play uses."""
-    replay_ratio: float = Field(default=4.0, gt=0.0, le=1000.0)
+    replay_ratio: float = Field(default=2.0, gt=0.0, le=1000.0)
     """How often a row is sampled on average: it paces training against self-play."""
 
     buffer_capacity: int = Field(default=100_000, ge=1)
@@ -45,7 +45,7 @@ class TrainConfig(Section):
     """Rows before the first training step."""
     batch_size: int = Field(default=256, ge=1)
     """Rows of a training step."""
-    use_per: bool = True
+    use_per: bool = False
     """Prioritised replay, proportional variant (Schaul et al., 2016); otherwise uniform."""
     per_alpha: float = Field(default=0.6, ge=0.0, le=1.0)
     """Exponent of the priorities."""
@@ -58,7 +58,7 @@ class TrainConfig(Section):
     per_epsilon: float = Field(default=1e-3, gt=0.0)
     """Added to every |TD error| so that no row is lost from sight."""
 
-    n_step_returns: int = Field(default=8, ge=1, le=1000)
+    n_step_returns: int = Field(default=3, ge=1, le=100)
     """Placements whose rewards a return sums before it bootstraps."""
     gamma: float = Field(default=0.98, ge=0.0, lt=1.0)
     """Discount per placement."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
+from numba import njit
 
 from alphatriangle.features.encoder import decode, encode
 from alphatriangle.game.geometry import MAX_LEGAL, SLOTS
@@ -54,3 +56,69 @@ def experiences_from_rows(rows: Rows) -> Iterator[Experience]:
             if rows.policies[i, j] != 0
         }
         yield {"grid": grid[0], "other_features": other[0]}, policy, float(rows.returns[i])
+
+
+@njit(cache=True)
+def _legal_counts(
+    boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8], offsets: npt.NDArray[np.int32]
+) -> None:
+    actions = np.empty(MAX_LEGAL, np.int16)
+    offsets[0] = 0
+    for i in range(len(boards)):
+        count = legal_actions(boards[i, 0], boards[i, 1], slots[i], actions)
+        offsets[i + 1] = offsets[i] + count
+
+
+@njit(cache=True)
+def _fill_ragged(
+    boards: npt.NDArray[np.uint64],
+    slots: npt.NDArray[np.int8],
+    policies: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int32],
+    actions: npt.NDArray[np.int16],
+    probabilities: npt.NDArray[np.float32],
+) -> None:
+    scratch = np.empty(MAX_LEGAL, np.int16)
+    for i in range(len(boards)):
+        count = legal_actions(boards[i, 0], boards[i, 1], slots[i], scratch)
+        actions[offsets[i] : offsets[i + 1]] = scratch[:count]
+        probabilities[offsets[i] : offsets[i + 1]] = policies[i, :count]
+
+
+@njit(cache=True)
+def _fill_padded(
+    offsets: npt.NDArray[np.int32],
+    probabilities: npt.NDArray[np.float32],
+    policies: npt.NDArray[np.float32],
+) -> None:
+    for i in range(len(policies)):
+        count = offsets[i + 1] - offsets[i]
+        policies[i, :count] = probabilities[offsets[i] : offsets[i + 1]]
+        policies[i, count:] = 0.0
+
+
+def ragged_policies(
+    rows: Rows,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16], npt.NDArray[np.float32]]:
+    """Policies without padding: (offsets [N + 1], legal actions, their probabilities)."""
+    offsets = np.empty(len(rows) + 1, np.int32)
+    _legal_counts(rows.boards, rows.slots, offsets)
+    actions = np.empty(offsets[-1], np.int16)
+    probabilities = np.empty(offsets[-1], np.float32)
+    _fill_ragged(rows.boards, rows.slots, rows.policies, offsets, actions, probabilities)
+    return offsets, actions, probabilities
+
+
+def padded_policies(
+    offsets: npt.NDArray[np.int32], probabilities: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """The inverse of :func:`ragged_policies`: [N, L].
+
+    Raises:
+        ValueError: a row has more entries than there can be legal actions.
+    """
+    if len(offsets) > 1 and int(np.diff(offsets).max()) > MAX_LEGAL:
+        raise ValueError(f"a policy has more than {MAX_LEGAL} entries")
+    policies = np.empty((len(offsets) - 1, MAX_LEGAL), np.float32)
+    _fill_padded(offsets, probabilities, policies)
+    return policies

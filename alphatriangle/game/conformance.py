@@ -85,11 +85,10 @@ def check_game(game: dict[str, Any]) -> list[str]:
         refilled = sum(s != EMPTY for s in slots) == 1
         if refilled:
             # Our own deal is not the recorded one: survival follows from the recorded deal.
-            alive = (
-                GameState.from_position(state.occupied, _slots(following["shapes"])).is_over is False
-                if following is not None
-                else not recorded["done"]
-            )
+            alive = not recorded["done"]
+            if following is not None:
+                dealt = _slots(following["shapes"])
+                alive = not GameState.from_position(state.occupied, dealt).is_over
             reward += SURVIVAL_BONUS * (alive - (not state.is_over))
             state.is_over = not alive
             state.slots[:] = EMPTY

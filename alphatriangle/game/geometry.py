@@ -144,5 +144,5 @@ ANCHORS: Final = _word_table(
 )
 """[NUM_SHAPES, 2] uint64: the anchors at which each shape fits the empty board."""
 
-MAX_LEGAL: Final = SLOTS * int(max(bin(int(lo)).count("1") + bin(int(hi)).count("1") for lo, hi in ANCHORS))
+MAX_LEGAL: Final = SLOTS * max(sum(map(bool, per_anchor)) for per_anchor in _PLACEMENTS)
 """An upper bound on the number of legal actions of any position."""

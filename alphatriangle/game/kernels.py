@@ -83,9 +83,7 @@ def place(
 @njit(cache=True, inline="always")
 def placement_reward(shape: int, cleared: int) -> float:
     """The reward of a placement without the survival bonus."""
-    return (
-        REWARD_PER_TRIANGLE_PLACED * SHAPE_SIZE[shape] + REWARD_PER_TRIANGLE_CLEARED * cleared
-    )
+    return REWARD_PER_TRIANGLE_PLACED * SHAPE_SIZE[shape] + REWARD_PER_TRIANGLE_CLEARED * cleared
 
 
 @njit(cache=True, inline="always")
@@ -202,7 +200,7 @@ def greedy_action(
     n = legal_actions(board[0], board[1], slots, actions)
     best = -1
     ties = 0
-    chosen = -1
+    chosen = np.int64(-1)
     draw_key = derive_key(np.int64(key >> _ONE), STREAM_PLAYER, counter)
     for i in range(n):
         action = np.int64(actions[i])
@@ -219,9 +217,7 @@ def greedy_action(
 
 
 @njit(cache=True)
-def play_baseline(
-    greedy: bool, seed: int, episode: int, max_moves: int
-) -> tuple[float, int]:
+def play_baseline(greedy: bool, seed: int, episode: int, max_moves: int) -> tuple[float, int]:
     """Play one whole game with the random or the greedy player: (score, placements)."""
     deal_key = derive_key(seed, STREAM_DEAL, episode)
     player_key = derive_key(seed, STREAM_PLAYER, episode)

@@ -132,9 +132,7 @@ class ExperienceBuffer:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
-    def _batch(
-        self, indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
-    ) -> Batch:
+    def _batch(self, indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> Batch:
         rows = self._columns[indices]
         grid, other = encode(rows.boards, rows.slots)
         legal = np.empty((len(rows), ACTIONS), np.bool_)
@@ -206,7 +204,5 @@ class ExperienceBuffer:
         if self._priorities is not None:
             leaves = np.zeros(self.capacity)
             saved = state["priorities"]
-            leaves[positions] = (
-                self.max_priority if saved is None else saved[len(rows) - kept :]
-            )
+            leaves[positions] = self.max_priority if saved is None else saved[len(rows) - kept :]
             self._priorities.set_all(leaves)

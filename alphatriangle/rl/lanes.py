@@ -53,7 +53,7 @@ class Lanes(NamedTuple):
 class Output(NamedTuple):
     """What a round hands out."""
 
-    count: npt.NDArray[np.int64]  # [2] rows, finished episodes
+    counts: npt.NDArray[np.int64]  # [2] rows, finished episodes
     boards: npt.NDArray[np.uint64]  # [R, 2]
     slots: npt.NDArray[np.int8]  # [R, 3]
     policies: npt.NDArray[np.float32]  # [R, L]
@@ -121,7 +121,7 @@ def rows_per_round(games: int, n_step: int) -> int:
 def make_output(games: int, rows: int, play: PlayParams) -> Output:
     """Room for ``rows`` rows and the episodes of one round."""
     return Output(
-        count=np.zeros(2, np.int64),
+        counts=np.zeros(2, np.int64),
         boards=np.empty((rows, 2), np.uint64),
         slots=np.empty((rows, SLOTS), np.int8),
         policies=np.empty((rows, MAX_LEGAL), np.float32),
@@ -138,8 +138,8 @@ def make_output(games: int, rows: int, play: PlayParams) -> Output:
 
 @njit(cache=True)
 def _emit(lanes: Lanes, out: Output, g: int, event: int, n_step_return: float) -> None:
-    i = out.count[0]
-    out.count[0] = i + 1
+    i = out.counts[0]
+    out.counts[0] = i + 1
     out.boards[i] = lanes.event_board[g, event]
     out.slots[i] = lanes.event_slots[g, event]
     out.policies[i] = lanes.event_policy[g, event]
@@ -196,8 +196,8 @@ def _flush_events(
     first = lanes.event_first[g]
     count = lanes.event_count[g]
     total = value
-    base = out.count[0]
-    out.count[0] = base + count
+    base = out.counts[0]
+    out.counts[0] = base + count
     for k in range(count - 1, -1, -1):
         event = (first + k) % capacity
         discount = gamma if lanes.event_placements[g, event] else 1.0
@@ -282,8 +282,8 @@ def _finish_move(
     if done or truncated:
         if play.record:
             _flush_events(lanes, out, search.gamma, g, 0.0 if done else child_value, counters)
-        f = out.count[1]
-        out.count[1] = f + 1
+        f = out.counts[1]
+        out.counts[1] = f + 1
         out.finished_lane[f] = g
         out.finished_episode[f] = lanes.episode[g]
         out.finished_moves[f] = lanes.moves[g]
@@ -337,9 +337,7 @@ def next_leaves(
                 counters[DEPTH] += tree.path_length[g]
                 n += 1
                 break
-            if _finish_move(
-                lanes, tree, out, search, play, g, policy, empty_policy, counters
-            ):
+            if _finish_move(lanes, tree, out, search, play, g, policy, empty_policy, counters):
                 lanes.episode[g] = -1
     return n, taken
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,8 +57,11 @@ class SelfPlay:
         seed: int,
         noise: bool = True,
         record: bool = True,
+        refill: Callable[[int], Iterable[int]] | None = None,
     ) -> None:
+        """``refill(n)``, where given, is asked for n more episodes when a lane could run dry."""
         self.network = network
+        self._refill = refill
         self.games = games
         self._search = tr.params_from_config(search, gamma, noise)
         self._play = ln.PlayParams(seed, n_step, env.max_moves_per_episode, record)
@@ -86,8 +89,10 @@ class SelfPlay:
         flying = self._lanes.episode[self._lanes.episode >= 0]
         return sorted(int(e) for e in np.concatenate([flying, self._waiting]))
 
-    def round(self, counters: npt.NDArray[np.float64]) -> int:
+    def _round(self, counters: npt.NDArray[np.float64]) -> int:
         """One network call for all lanes; rows and episodes go to the output. Returns its rows."""
+        if self._refill is not None and self.waiting < self.games:
+            self.add_episodes(self._refill(self.games - self.waiting))
         n, taken = ln.next_leaves(
             self._lanes,
             self._tree,
@@ -107,32 +112,32 @@ class SelfPlay:
             ln.give_evaluations(
                 self._lanes, self._tree, self._search, self._play, lanes_of_rows, logits, values
             )
-        return n
+        return int(n)
 
-    def play(self, min_rows: int) -> PlayResult:
+    def play(self, min_rows: int, max_rounds: int | None = None) -> PlayResult:
         """Play on until at least ``min_rows`` rows have come out, or no episode is left.
 
-        With ``min_rows`` 0 and finite episodes, plays them all to the end.
+        With ``min_rows`` 0 and finite episodes, plays them all to the end. ``max_rounds`` ends the
+        call sooner; several short calls do exactly what one long call does.
         """
         counters = np.zeros(ln.COUNTERS)
         parts: list[Rows] = []
         episodes: list[Episode] = []
         total = rounds = 0
         while True:
-            self._out.count[:] = 0
-            played = self.round(counters)
+            self._out.counts[:] = 0
+            played = self._round(counters)
             rounds += played > 0
             parts.append(self._rows_out())
             episodes += self._episodes_out()
             total += len(parts[-1])
-            if played == 0 or (min_rows and total >= min_rows):
+            enough = (min_rows and total >= min_rows) or rounds == max_rounds
+            if played == 0 or enough:
                 break
-        return PlayResult(
-            Rows.concatenate(parts), episodes, _health(counters, rounds, self.games)
-        )
+        return PlayResult(Rows.concatenate(parts), episodes, _health(counters, rounds, self.games))
 
     def _rows_out(self) -> Rows:
-        n = int(self._out.count[0])
+        n = int(self._out.counts[0])
         return Rows(
             self._out.boards[:n].copy(),
             self._out.slots[:n].copy(),
@@ -151,7 +156,7 @@ class SelfPlay:
                 simulations=int(out.finished_rows[i]),
                 truncated=bool(out.finished_truncated[i]),
             )
-            for i in range(int(out.count[1]))
+            for i in range(int(out.counts[1]))
         ]
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional as F  # noqa: N812
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -46,7 +45,7 @@ def project_onto_atoms(returns: torch.Tensor, support: torch.Tensor) -> torch.Te
     """Returns [B] as distributions over the atoms [K]: [B, K], rows sum to 1.
 
     The projection of C51 (Bellemare et al., 2017, algorithm 1) for a target that is one number:
-    its mass goes to the two nearest atoms so that the mean is kept; outside the support, to its end.
+    its mass goes to the two nearest atoms so that the mean is kept, or to the end of the support.
     """
     spacing = support[1] - support[0]
     position = ((returns.clamp(support[0], support[-1]) - support[0]) / spacing)[:, None]

@@ -24,9 +24,7 @@ from alphatriangle.utils.types import Evaluation
 class Evaluator(Protocol):
     """What the search needs of a network."""
 
-    def evaluate(
-        self, boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]
-    ) -> Evaluation:
+    def evaluate(self, boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -> Evaluation:
         """Logits [N, A] and values [N] of N positions."""
 
 

@@ -344,9 +344,7 @@ def _choose_below(tree: Tree, g: int, node: int, params: SearchParams) -> int:
     for j in range(n):
         e = first + j
         child = tree.edge_child[g, e]
-        if tree.edge_logit[g, e] <= NEVER or (
-            child >= 0 and tree.node_flags[g, child] & SOLVED
-        ):
+        if tree.edge_logit[g, e] <= NEVER or (child >= 0 and tree.node_flags[g, child] & SOLVED):
             continue
         score = tree.scratch[1, j] - tree.edge_visits[g, e] / (1.0 + visits)
         if score > best:
@@ -456,9 +454,7 @@ def _add_edges(tree: Tree, g: int, node: int, logits: npt.NDArray[np.float32]) -
 
 
 @njit(cache=True)
-def decide(
-    tree: Tree, g: int, params: SearchParams, policy: npt.NDArray[np.float32]
-) -> int:
+def decide(tree: Tree, g: int, params: SearchParams, policy: npt.NDArray[np.float32]) -> int:
     """After the simulations: write the policy target [L], return the root edge index to play.
 
     The action is the best by gumbel + logit + sigma(Q) among those visited most.

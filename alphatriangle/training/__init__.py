@@ -1,0 +1,1 @@
+"""Training: plan a run, build its parts, run the loop."""

@@ -5,19 +5,29 @@ from __future__ import annotations
 import torch
 
 
+class DeviceNotAvailableError(ValueError):
+    """The device asked for does not exist on this machine."""
+
+
 def choose_device(requested: str) -> torch.device:
     """The device named, or for ``auto`` the best there is: CUDA, then MPS, then CPU.
 
     Raises:
-        ValueError: the device named does not exist on this machine.
+        DeviceNotAvailableError: the device named does not exist on this machine.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if requested == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
     kind = requested.split(":")[0]
     if not available.get(kind, False):
         usable = ", ".join(name for name, there in available.items() if there)
-        raise ValueError(f"device {requested!r} is not available here; available: {usable}")
+        raise DeviceNotAvailableError(
+            f"device {requested!r} is not available here; available: {usable}"
+        )
     return torch.device(requested)
 
 

@@ -1,4 +1,4 @@
-"""Where compiled kernels are cached: a folder per version of their sources.
+"""What libraries read from the environment, set before they are imported.
 
 numba's own cache looks only at the file a kernel stands in, so a change in a table or a helper of
 another module would leave stale machine code in use. Naming the folder after the content of all
@@ -25,17 +25,22 @@ def sources_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def use_versioned_cache() -> None:
-    """Point numba at the folder of these sources, unless NUMBA_CACHE_DIR says otherwise.
+def prepare_environment() -> None:
+    """Set what the person has not set. It must run before numba, torch and MLflow are imported."""
+    # Threads that spin at a barrier make two of them on one free core far slower than one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        os.environ["NUMBA_CACHE_DIR"] = str(_versioned_cache())
 
-    It must run before numba is imported.
-    """
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return
+
+def _versioned_cache() -> Path:
+    """A folder for the kernels of exactly these sources."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "alphatriangle" / f"numba-{sources_digest()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         folder = Path(tempfile.gettempdir()) / f"alphatriangle-numba-{os.getuid()}"
-    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    return folder

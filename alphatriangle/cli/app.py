@@ -1,0 +1,44 @@
+"""The command line: ``alphatriangle``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from alphatriangle import __version__
+from alphatriangle.cli import runs, ui
+from alphatriangle.cli.evaluate import evaluate
+from alphatriangle.cli.train import train
+
+app = typer.Typer(
+    name="alphatriangle",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train an agent for the triangle puzzle. Nothing it has learned is ever lost.",
+    epilog="First steps: alphatriangle train --preset quick",
+)
+app.command()(train)
+app.command("eval")(evaluate)
+app.add_typer(runs.app, name="runs")
+app.add_typer(ui.app, name="ui")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"alphatriangle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point."""
+    app()

@@ -1,0 +1,75 @@
+"""What all commands share: options, error lines, tables."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from alphatriangle.config import ConfigError, PersistenceConfig
+from alphatriangle.data.errors import DataError
+from alphatriangle.utils.device import DeviceNotAvailableError
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of all data.", show_default=".alphatriangle_data"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys instead.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done as asked."""
+
+
+class FailedError(Exception):
+    """It could not be carried through; the exit code says so."""
+
+
+def console_for(as_json: bool) -> Console:
+    """Where people read: standard output, or standard error when that belongs to JSON."""
+    return Console(stderr=as_json)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def persistence(data_dir: Path | None) -> PersistenceConfig:
+    """The persistence settings for a data folder."""
+    return PersistenceConfig() if data_dir is None else PersistenceConfig(root_data_dir=data_dir)
+
+
+@contextlib.contextmanager
+def reported_errors(debug: bool) -> Iterator[None]:
+    """Bad input is one line and exit code 2, a failure one line and exit code 1."""
+    try:
+        yield
+    except (ConfigError, DataError, DeviceNotAvailableError, UsageError) as e:
+        _report(e, debug)
+        raise typer.Exit(EXIT_BAD_INPUT) from e
+    except FailedError as e:
+        _report(e, debug)
+        raise typer.Exit(EXIT_FAILED) from e
+    except BrokenPipeError:
+        # The reader has seen enough; keep Python from complaining about the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+
+
+def _report(error: Exception, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"error: {error}\n")

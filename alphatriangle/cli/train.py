@@ -1,0 +1,146 @@
+"""``alphatriangle train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from alphatriangle.cli.common import (
+    EXIT_FAILED,
+    AsJson,
+    DataDir,
+    Debug,
+    FailedError,
+    console_for,
+    print_json,
+    reported_errors,
+)
+from alphatriangle.cli.tables import scores_table
+from alphatriangle.config import PRESETS, Layer, merge, parse_setting, read_toml
+
+
+def train(
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"Ready settings: {', '.join(PRESETS)}. New runs default to laptop."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings over the preset's.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.field=value, over preset and file; repeatable."),
+    ] = None,
+    run_name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps in all, earlier ones included.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Self-play processes; 0 plays in this one, exactly repeatable.",
+            show_default="cores - 1",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
+    resume: Annotated[
+        str, typer.Option(help="auto, never, the name of a run, or the path of a checkpoint.")
+    ] = "auto",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and the result.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train an agent; start it again with the same command and it goes on.
+
+    Ctrl-C or SIGTERM saves and stops. Without --run-name it goes on with the latest run of the
+    preset: an interrupted one to its end, a complete one for as many steps again.
+
+    Examples:
+
+      alphatriangle train --preset quick
+
+      alphatriangle train --preset laptop --run-name first --set train.learning_rate=0.001
+
+      alphatriangle train --resume first --max-steps 100000
+
+    Exit codes: 0 trained, stopped by a signal, or nothing left to do; 1 training or the last save
+    failed; 2 bad input.
+    """
+    with reported_errors(debug):
+        from alphatriangle.rl import TrainingDivergedError
+        from alphatriangle.training.display import Display
+        from alphatriangle.training.play import WorkersFailedError
+        from alphatriangle.training.run import TrainingOutcome
+        from alphatriangle.training.run import train as run_training
+        from alphatriangle.training.run_plan import TrainRequest, plan_run
+
+        settings: Layer = read_toml(config) if config is not None else {}
+        settings = merge(settings, *[parse_setting(text) for text in set_ or []])
+        flags: dict[str, Any] = {"num_workers": workers, "seed": seed}
+        given = {name: value for name, value in flags.items() if value is not None}
+        if given:
+            settings = merge(settings, {"train": given})
+        plan = plan_run(
+            TrainRequest(
+                preset=preset,
+                settings=settings,
+                run_name=run_name,
+                max_steps=max_steps,
+                resume=resume,
+                data_dir=data_dir,
+            )
+        )
+        console = console_for(as_json)
+        display = Display(console, quiet=quiet)
+        display.note(plan.message)
+        if plan.nothing_to_do:
+            outcome = TrainingOutcome.nothing_to_do(plan)
+        else:
+            try:
+                outcome = run_training(plan, display)
+            except (TrainingDivergedError, WorkersFailedError) as e:
+                raise FailedError(str(e)) from e
+        if as_json:
+            print_json(outcome.as_dict())
+        elif not plan.nothing_to_do:
+            _print_outcome(console, outcome, str(plan.config.persistence.root_data_dir))
+    if outcome.save_failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if outcome.scores:
+        console.print()
+        games = outcome.scores[0].games
+        console.print(scores_table(outcome.scores, f"{games} games each, the same deals"))
+    say("")
+    place = f"{data_dir}/runs/{outcome.run_name}"
+    minutes = f"{outcome.seconds / 60:.1f} minutes"
+    if outcome.complete:
+        say(f"run {outcome.run_name!r} is complete: {outcome.global_step} steps in {minutes}")
+    else:
+        say(
+            f"run {outcome.run_name!r} stopped by {outcome.stopped_by} at step "
+            f"{outcome.global_step} of {outcome.target_steps}; the same command goes on"
+        )
+    say(f"saved in      {place}")
+    if outcome.state_digest:
+        say(f"state digest  {outcome.state_digest}")
+    if outcome.uploads_waiting:
+        say(f"MLflow        {outcome.uploads_waiting} files wait; the next start uploads them")
+    if outcome.save_failed:
+        say("WARNING       the last save failed; the commits before it are intact")
+    say("")
+    where = "" if data_dir == ".alphatriangle_data" else f" --data-dir {data_dir}"
+    say("next:")
+    say(f"  alphatriangle runs show {outcome.run_name}{where}")
+    say(f"  alphatriangle eval {outcome.run_name}{where} --simulations 64")
+    say(f"  alphatriangle ui tensorboard{where}")

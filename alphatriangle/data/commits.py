@@ -1,0 +1,129 @@
+"""Commits: write one, find them, check that every byte they name is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from alphatriangle.data import fs
+from alphatriangle.data.errors import (
+    CorruptBufferError,
+    CorruptCheckpointError,
+    CorruptCommitError,
+    CorruptFileError,
+    DataError,
+)
+from alphatriangle.data.path_manager import PathManager, unused
+from alphatriangle.data.schemas import Commit, CommittedFile, FileKind, RejectedCommit
+from alphatriangle.data.serializer import read_json
+
+
+class StoredCommit(NamedTuple):
+    """A commit and the file it stands in."""
+
+    path: Path
+    commit: Commit
+
+
+class CommitList(NamedTuple):
+    """All commit files of a run: the readable ones, newest first, and the others."""
+
+    commits: list[StoredCommit]
+    unreadable: list[RejectedCommit]
+
+
+class _SealedCommit(Commit):
+    """A commit as it stands in its file, with a digest over the rest of it."""
+
+    seal: str
+
+
+def _seal(commit: Commit) -> str:
+    text = json.dumps(commit.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_commit(paths: PathManager, commit: Commit) -> StoredCommit:
+    """Make the save real: write the commit file beside all others.
+
+    Raises:
+        OSError: the save does not exist.
+    """
+    path = unused(paths.commit(commit.global_step))
+    record = {**commit.model_dump(mode="json"), "seal": _seal(commit)}
+    fs.write_bytes(path, json.dumps(record, indent=1).encode() + b"\n")
+    return StoredCommit(path, commit)
+
+
+def read_commit(path: Path) -> Commit:
+    """Read a commit file and check its seal.
+
+    Raises:
+        CorruptCommitError: it is damaged.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    sealed = read_json(path, _SealedCommit, CorruptCommitError)
+    fields = {name: getattr(sealed, name) for name in Commit.model_fields}
+    commit = Commit.model_construct(**fields)
+    if _seal(commit) != sealed.seal:
+        raise CorruptCommitError(path, "its content does not match its seal")
+    return commit
+
+
+def list_commits(paths: PathManager) -> CommitList:
+    """Read every commit file of a run."""
+    commits: list[StoredCommit] = []
+    unreadable: list[RejectedCommit] = []
+    if paths.commits.is_dir():
+        for path in sorted(paths.commits.glob("*.json")):
+            if path.name.startswith("."):
+                continue
+            try:
+                commits.append(StoredCommit(path, read_commit(path)))
+            except DataError as e:
+                unreadable.append(RejectedCommit(path=str(path), reason=str(e)))
+    commits.sort(key=lambda stored: stored.commit.sequence, reverse=True)
+    return CommitList(commits, unreadable)
+
+
+_CORRUPT: dict[FileKind, type[CorruptFileError]] = {
+    "checkpoint": CorruptCheckpointError,
+    "buffer": CorruptBufferError,
+    "segment": CorruptBufferError,
+    "episodes": CorruptBufferError,
+}
+
+
+def verify_file(run: Path, file: CommittedFile) -> None:
+    """Check one file against its commit.
+
+    Raises:
+        CorruptFileError: it is missing, has another size, or other bytes.
+    """
+    path = run / file.path
+    corrupt = _CORRUPT[file.kind]
+    try:
+        if path.is_symlink():
+            raise corrupt(path, "it is a link; committed files never are")
+        size = path.stat().st_size
+        if size != file.size:
+            raise corrupt(path, f"it has {size} bytes, the commit says {file.size}")
+        digest = fs.digest_of(path)
+    except FileNotFoundError as e:
+        raise corrupt(path, "the file is missing") from e
+    except OSError as e:
+        raise corrupt(path, f"cannot be read: {e.strerror}") from e
+    if digest.sha256 != file.sha256:
+        raise corrupt(path, "its bytes are not those that were saved (sha256 differs)")
+
+
+def verify_commit(run: Path, commit: Commit) -> None:
+    """Check every file that a commit names.
+
+    Raises:
+        CorruptFileError: for the first one that is not sound.
+    """
+    for file in commit.files:
+        verify_file(run, file)

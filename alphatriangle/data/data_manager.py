@@ -1,0 +1,518 @@
+"""``DataManager``: the one place through which training state is saved and loaded."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from alphatriangle.config import PersistenceConfig, TrainConfig
+from alphatriangle.data import fs
+from alphatriangle.data.commits import CommitList, StoredCommit, list_commits, verify_commit
+from alphatriangle.data.errors import (
+    CheckpointNotFoundError,
+    CorruptCheckpointError,
+    CorruptRunInfoError,
+    DataError,
+    NoSoundCommitError,
+    RunExistsError,
+    RunNotFoundError,
+    SaveFailedError,
+)
+from alphatriangle.data.lock import RunLock
+from alphatriangle.data.mlflow_log import MlflowUploads, open_run, tracking_uri
+from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.schemas import (
+    BufferData,
+    CheckpointData,
+    Commit,
+    LoadedTrainingState,
+    RejectedCommit,
+    RunInfo,
+)
+from alphatriangle.data.serializer import ReplaySource, Serializer, copied, read_json
+from alphatriangle.data.writer import Capture, CommitWriter, SaveReport
+from alphatriangle.utils.global_rng import rng_state
+from alphatriangle.utils.mlflow_errors import mlflow_errors
+from alphatriangle.utils.types import Episode
+
+logger = logging.getLogger(__name__)
+
+
+class Weights(Protocol):
+    """What saving needs of a network."""
+
+    def get_weights(self) -> dict[str, torch.Tensor]:
+        """A copy of all weights, on the CPU."""
+
+
+class Stateful(Protocol):
+    """Anything else that has state."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state, in plain containers, arrays and tensors."""
+
+
+class DataManager:
+    """Saves and loads the training state of one run.
+
+    Example::
+
+        manager = DataManager(persistence_config, train_config)
+        state = manager.load_initial_state()  # empty for a fresh start
+        ...
+        manager.save_training_state(network, optimizer, stats, buffer, step, episodes, simulations)
+        manager.close()
+
+    Saves are captured on the caller's thread and written behind it, one at a time; what went wrong
+    is raised by the next call.
+    """
+
+    def __init__(self, persist_config: PersistenceConfig, train_config: TrainConfig) -> None:
+        self.persist_config = persist_config
+        self.train_config = train_config
+        self.serializer = Serializer(persist_config.allowed_globals)
+        name = train_config.run_name or _latest_unfinished(persist_config, train_config)
+        self.paths = PathManager(persist_config, name)
+        self.run_info: RunInfo | None = None
+        self.config: dict[str, Any] = {}
+        self._lock = RunLock(self.paths)
+        self._writer: CommitWriter | None = None
+        self._uploads: MlflowUploads | None = None
+        self._unsaved_episodes: list[Episode] = []
+        self._episodes_in_flight = 0
+        self._last_report: SaveReport | None = None
+        self.last_save_failed = False
+        self.uploads_left = 0
+        """Files that MLflow had not been given when the manager was closed."""
+
+    @property
+    def run_name(self) -> str:
+        """The run that is written to."""
+        return self.paths.run_name
+
+    @property
+    def mlflow_run_id(self) -> str | None:
+        """The MLflow run, once :meth:`start_mlflow` has opened it."""
+        return self.run_info.mlflow_run_id if self.run_info else None
+
+    @property
+    def mlflow_tracking_uri(self) -> str:
+        """Where MLflow keeps its database."""
+        return tracking_uri(self.paths.mlruns)
+
+    @property
+    def uploads_waiting(self) -> int:
+        """Committed files that MLflow has not been given yet."""
+        return self._uploads.waiting if self._uploads else 0
+
+    @property
+    def upload_error(self) -> str | None:
+        """Why the last upload failed, while it does."""
+        return self._uploads.last_error if self._uploads else None
+
+    @property
+    def last_report(self) -> SaveReport | None:
+        """The last save that became a commit in this process."""
+        return self._last_report
+
+    @property
+    def save_in_flight(self) -> bool:
+        """Whether a save is being written now."""
+        return self._writer is not None and self._writer.in_flight
+
+    def get_checkpoint_path(
+        self, step: int | None = None, *, is_latest: bool = False, is_best: bool = False
+    ) -> Path:
+        """Where the checkpoint of a step is, or the link to the latest or the best.
+
+        Raises:
+            ValueError: not exactly one of the three is asked for.
+        """
+        if (step is not None) + is_latest + is_best != 1:
+            raise ValueError("give a step, or is_latest=True, or is_best=True")
+        if step is not None:
+            return self.paths.checkpoint(step)
+        return self.paths.latest_checkpoint if is_latest else self.paths.best_checkpoint
+
+    def get_buffer_path(self, step: int | None = None) -> Path:
+        """Where the buffer of a step is; without a step, the link to the newest."""
+        return self.paths.latest_buffer if step is None else self.paths.buffer(step)
+
+    def load_initial_state(self) -> LoadedTrainingState:
+        """Take the run for writing and load what training starts from.
+
+        In this order: an explicit checkpoint or buffer path; the newest sound commit of the run;
+        nothing, for a fresh start. From now on this process is the run's one writer.
+
+        Raises:
+            RunLockedError: another process writes to the run.
+            NoSoundCommitError: the run has commits and all are damaged.
+            RunExistsError: resuming is switched off and the run has commits.
+            DataError: an explicit path is missing or damaged.
+        """
+        self.paths.make_folders()
+        self._lock.acquire()
+        try:
+            return self._load()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _load(self) -> LoadedTrainingState:
+        if self.paths.run_info.exists():
+            self.run_info = read_json(self.paths.run_info, RunInfo, CorruptRunInfoError)
+        config = self.train_config
+        known = list_commits(self.paths)
+        has_commits = bool(known.commits or known.unreadable)
+        explicit = bool(config.load_checkpoint_path or config.load_buffer_path)
+        if has_commits and not (config.auto_resume_latest and not explicit):
+            what = "start from another state" if explicit else "start afresh"
+            raise RunExistsError(
+                f"run {self.run_name!r} has {len(known.commits)} commits and cannot {what}; "
+                "choose another --run-name, or resume it with --resume auto"
+            )
+        if explicit:
+            state = self._load_explicit()
+        elif has_commits:
+            state = load_newest(self.paths, known, self.serializer)
+        else:
+            state = LoadedTrainingState()
+        self._writer = CommitWriter(self.paths, self.persist_config, self.serializer)
+        self._writer.remove_garbage()
+        if state.commit is not None and state.commit.run_name == self.run_name and not explicit:
+            self._writer.continue_from(state.commit)
+        return state
+
+    def _load_explicit(self) -> LoadedTrainingState:
+        checkpoint_path = self.train_config.load_checkpoint_path
+        buffer_path = self.train_config.load_buffer_path
+        state = LoadedTrainingState(source=checkpoint_path or buffer_path)
+        if checkpoint_path is not None:
+            path = Path(checkpoint_path).expanduser()
+            state.checkpoint_data = self.serializer.load_checkpoint(path)
+            if buffer_path is None:
+                state.buffer_data = self._buffer_beside(path.resolve())
+        if buffer_path is not None:
+            path = Path(buffer_path).expanduser()
+            state.buffer_data = self.serializer.load_buffer(path)
+        return state
+
+    def _buffer_beside(self, checkpoint: Path) -> BufferData | None:
+        """The buffer of the commit that names ``checkpoint``, where it lies in a run."""
+        run = checkpoint.parent.parent
+        if checkpoint.parent.name != "checkpoints" or run.parent.name != "runs":
+            return None
+        elsewhere = self.persist_config.model_copy(update={"root_data_dir": run.parent.parent})
+        paths = PathManager(elsewhere, run.name)
+        for stored in list_commits(paths).commits:
+            if any(run / f.path == checkpoint for f in stored.commit.files):
+                return load_commit(paths, stored, self.serializer, []).buffer_data
+        return None
+
+    def write_run_info(self, info: RunInfo) -> None:
+        """Record what the run is.
+
+        Raises:
+            SaveFailedError: it cannot be written.
+        """
+        try:
+            fs.write_bytes(self.paths.run_info, info.model_dump_json(indent=2).encode() + b"\n")
+        except OSError as e:
+            raise SaveFailedError(f"cannot write {self.paths.run_info}: {e.strerror}") from e
+        self.run_info = info
+
+    def start_mlflow(self) -> str | None:
+        """Open the run's MLflow run and begin uploads; returns what went wrong, if anything."""
+        if not self.persist_config.mlflow:
+            return None
+        assert self.run_info is not None, "write_run_info comes first"
+        try:
+            client, run_id = open_run(
+                self.paths.mlruns,
+                self.persist_config.mlflow_experiment_name,
+                self.run_name,
+                self.run_info.mlflow_run_id,
+            )
+        except mlflow_errors() as e:
+            logger.warning("MLflow cannot be used: %s", e)
+            return f"{type(e).__name__}: {e}".splitlines()[0]
+        if run_id != self.run_info.mlflow_run_id:
+            self.write_run_info(self.run_info.model_copy(update={"mlflow_run_id": run_id}))
+        self._uploads = MlflowUploads(client, run_id, self.paths)
+        return None
+
+    def save_run_config(self, configs: dict[str, Any]) -> None:
+        """Save the run's configuration as ``configs.json``, here and in MLflow.
+
+        Raises:
+            SaveFailedError: it cannot be written.
+        """
+        try:
+            self.serializer.save_config_json(configs, self.paths.configs)
+        except OSError as e:
+            raise SaveFailedError(f"cannot write {self.paths.configs}: {e.strerror}") from e
+        self.config = configs
+        if self._uploads:
+            self._uploads.notify()
+
+    def save_training_state(
+        self,
+        nn: Weights,
+        optimizer: torch.optim.Optimizer,
+        stats_collector_actor: Any,
+        buffer: ReplaySource | None,
+        global_step: int,
+        episodes_played: int,
+        total_simulations_run: int,
+        is_best: bool = False,
+        *,
+        components: Mapping[str, Stateful] | None = None,
+        episodes: Sequence[Episode] = (),
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Capture the state now and commit it in the background.
+
+        Waits for the save before it, if that is still being written. ``episodes`` are those that
+        finished since the last call; ``components`` is further state by name.
+
+        Raises:
+            SaveFailedError: the save *before* this one failed. This one has not been started; call
+                again.
+        """
+        if self._writer is None:
+            raise CheckpointNotFoundError("load_initial_state comes before the first save")
+        self._unsaved_episodes += episodes
+        self._collect(wait=True)
+        capture = self._capture(
+            nn,
+            optimizer,
+            stats_collector_actor,
+            buffer,
+            global_step,
+            episodes_played,
+            total_simulations_run,
+            is_best,
+            components or {},
+            metrics or {},
+        )
+        self._episodes_in_flight = len(capture.episodes)
+        self._writer.start(capture)
+
+    def _capture(
+        self,
+        nn: Weights,
+        optimizer: torch.optim.Optimizer,
+        stats_collector_actor: Any,
+        buffer: ReplaySource | None,
+        global_step: int,
+        episodes_played: int,
+        total_simulations_run: int,
+        is_best: bool,
+        components: Mapping[str, Stateful],
+        metrics: Mapping[str, float],
+    ) -> Capture:
+        assert self._writer is not None
+        checkpoint = CheckpointData(
+            run_name=self.run_name,
+            global_step=global_step,
+            episodes_played=episodes_played,
+            total_simulations_run=total_simulations_run,
+            is_best=is_best,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            config=self.config,
+            model_state_dict=nn.get_weights(),
+            optimizer_state_dict=self.serializer.prepare_optimizer_state(optimizer),
+            stats_state=_stats_state(stats_collector_actor),
+            components={name: copied(part.state_dict()) for name, part in components.items()},
+            rng_state=rng_state(),
+            versions=library_versions(),
+        )
+        state, rows, first = None, None, 0
+        if buffer is not None:
+            state = buffer.state_dict()
+            base = self._writer.base
+            ends = [f.end or 0 for f in base.of_kind("segment")] if base else []
+            first = max([buffer.oldest, *ends])
+            rows = buffer.rows(first, buffer.total_added)
+        return Capture(checkpoint, state, rows, first, list(self._unsaved_episodes), dict(metrics))
+
+    def poll(self) -> SaveReport | None:
+        """The report of a save that has finished since the last call, without waiting.
+
+        Raises:
+            SaveFailedError: it failed.
+        """
+        return self._collect(wait=False)
+
+    def flush(self) -> SaveReport | None:
+        """Wait for the save in flight.
+
+        Raises:
+            SaveFailedError: it failed.
+        """
+        return self._collect(wait=True)
+
+    def _collect(self, *, wait: bool) -> SaveReport | None:
+        if self._writer is None:
+            return None
+        try:
+            report = self._writer.collect(wait=wait)
+        except SaveFailedError:
+            self.last_save_failed = True
+            raise
+        if report is not None:
+            self.last_save_failed = False
+            del self._unsaved_episodes[: self._episodes_in_flight]
+            self._episodes_in_flight = 0
+            self._last_report = report
+            if self._uploads:
+                self._uploads.notify()
+        return report
+
+    def close(self, *, upload_seconds: float = 30.0) -> None:
+        """Finish the save in flight, give MLflow up to so long for the rest, release the run.
+
+        Raises:
+            SaveFailedError: the last save failed; everything is closed all the same.
+        """
+        try:
+            self._collect(wait=True)
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if self._uploads is not None:
+                self._uploads.close(upload_seconds)
+                self.uploads_left = self._uploads.waiting
+                self._uploads = None
+            self._lock.release()
+
+
+def load_commit(
+    paths: PathManager,
+    stored: StoredCommit,
+    serializer: Serializer,
+    rejected: list[RejectedCommit],
+) -> LoadedTrainingState:
+    """Check every byte a commit names, then load it.
+
+    Raises:
+        DataError: it is not sound.
+    """
+    commit = stored.commit
+    verify_commit(paths.run, commit)
+    checkpoints = commit.of_kind("checkpoint")
+    if len(checkpoints) != 1:
+        raise CorruptCheckpointError(stored.path, f"it names {len(checkpoints)} checkpoints")
+    checkpoint = serializer.load_checkpoint(paths.run / checkpoints[0].path)
+    buffer = None
+    for file in commit.of_kind("buffer"):
+        buffer = serializer.load_buffer(paths.run / file.path)
+    _check_same_step(stored.path, commit, checkpoint)
+    return LoadedTrainingState(
+        checkpoint_data=checkpoint,
+        buffer_data=buffer,
+        commit=commit,
+        source=str(stored.path),
+        rejected=rejected,
+    )
+
+
+def load_newest(
+    paths: PathManager, known: CommitList, serializer: Serializer
+) -> LoadedTrainingState:
+    """The newest sound commit of a run, with the newer ones that were passed over.
+
+    Raises:
+        CheckpointNotFoundError: the run has no commit.
+        NoSoundCommitError: it has commits and none is sound.
+    """
+    rejected = list(known.unreadable)
+    for stored in known.commits:
+        try:
+            return load_commit(paths, stored, serializer, rejected)
+        except DataError as e:
+            rejected.append(RejectedCommit(path=str(stored.path), reason=str(e)))
+            logger.warning("commit %s is passed over: %s", stored.path, e)
+    if not rejected:
+        raise CheckpointNotFoundError(f"run {paths.run_name!r} has no commit yet")
+    reasons = "\n  ".join(r.reason for r in rejected)
+    raise NoSoundCommitError(
+        f"run {paths.run_name!r} has {len(rejected)} commits and none is sound:\n  {reasons}\n"
+        "nothing was changed; mend or restore the files, or choose another --run-name"
+    )
+
+
+def load_for_reading(persist_config: PersistenceConfig, run_name: str) -> LoadedTrainingState:
+    """The newest sound commit of a run; takes no lock and changes nothing.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        CheckpointNotFoundError: it has no commit yet.
+        NoSoundCommitError: it has commits and none is sound.
+    """
+    paths = PathManager(persist_config, run_name)
+    if not paths.run.is_dir():
+        raise RunNotFoundError(
+            f"there is no run {run_name!r} in {paths.runs}; alphatriangle runs list shows all"
+        )
+    serializer = Serializer(persist_config.allowed_globals)
+    return load_newest(paths, list_commits(paths), serializer)
+
+
+def _check_same_step(path: Path, commit: Commit, checkpoint: CheckpointData) -> None:
+    if commit.global_step != checkpoint.global_step:
+        raise CorruptCheckpointError(
+            path, f"step {commit.global_step}, its checkpoint step {checkpoint.global_step}"
+        )
+
+
+def _stats_state(collector: Any) -> dict[str, Any]:
+    """The state of a statistics collector: in this process, a Ray actor, or none at all."""
+    if collector is None:
+        return {}
+    method = collector.get_state
+    if hasattr(method, "remote"):
+        import ray
+
+        state: dict[str, Any] = ray.get(method.remote())
+        return state
+    return copied(method())  # type: ignore[no-any-return]
+
+
+def _latest_unfinished(persist: PersistenceConfig, train: TrainConfig) -> str:
+    """The run to go on with when none is named, by commit time; else a new name."""
+    fresh = "run-" + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    if not train.auto_resume_latest or train.load_checkpoint_path or train.load_buffer_path:
+        return fresh
+    candidates: list[tuple[int, str]] = []
+    for name in PathManager(persist, fresh).run_names():
+        paths = PathManager(persist, name)
+        known = list_commits(paths)
+        if not paths.run_info.exists() or not known.commits:
+            continue
+        info = read_json(paths.run_info, RunInfo, CorruptRunInfoError)
+        newest = known.commits[0].commit
+        if newest.global_step < info.target_steps:
+            candidates.append((newest.created_ns, name))
+    return max(candidates)[1] if candidates else fresh
+
+
+def library_versions() -> dict[str, str]:
+    """What wrote a file: this package, Python, and the libraries that shape its bytes."""
+    names = ("alphatriangle", "torch", "numpy", "pydantic", "cloudpickle", "pyarrow")
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions

@@ -1,0 +1,82 @@
+"""Everything that can go wrong with saved state: one family, one sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DataError(Exception):
+    """Base of all errors of :mod:`alphatriangle.data`; the message says what, where, what next."""
+
+
+class InvalidRunNameError(DataError):
+    """A run name cannot be a folder name."""
+
+
+class DataFolderError(DataError):
+    """The data folder cannot be made, read or written."""
+
+
+class RunNotFoundError(DataError):
+    """No run of that name exists where one was asked for."""
+
+
+class RunExistsError(DataError):
+    """A run of that name exists where a new one was asked for."""
+
+
+class RunLockedError(DataError):
+    """Another process is writing to the run."""
+
+
+class CheckpointNotFoundError(DataError):
+    """No checkpoint exists where one was asked for."""
+
+
+class BufferNotFoundError(DataError):
+    """No replay buffer exists where one was asked for."""
+
+
+class CorruptFileError(DataError):
+    """A file is not what was written, or not what it should be."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class CorruptCommitError(CorruptFileError):
+    """A commit file is damaged, or names files that are."""
+
+
+class CorruptCheckpointError(CorruptFileError):
+    """A checkpoint file is damaged."""
+
+
+class CorruptBufferError(CorruptFileError):
+    """A replay buffer file or segment is damaged."""
+
+
+class CorruptRunInfoError(CorruptFileError):
+    """A run's ``run.json`` is damaged."""
+
+
+class UnsupportedFormatError(DataError):
+    """A file was written by a newer version of this package."""
+
+
+class UnsafePickleError(DataError):
+    """A pickle names a global that is not on the allow-list; nothing of it was run."""
+
+
+class NoSoundCommitError(DataError):
+    """A run has commits, and not one of them is sound."""
+
+
+class StateMismatchError(DataError):
+    """Saved state does not fit what it is to be loaded into."""
+
+
+class SaveFailedError(DataError):
+    """A save did not become a commit; the commits before it are untouched."""

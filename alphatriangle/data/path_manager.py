@@ -1,0 +1,202 @@
+"""Where everything is. Properties only name paths; what makes folders says so."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+from alphatriangle.config import PersistenceConfig
+from alphatriangle.data.errors import DataFolderError, InvalidRunNameError
+
+_LONGEST_NAME = 100
+
+
+def check_run_name(name: str) -> str:
+    """Return ``name`` if it can be a folder of its own under ``runs/``.
+
+    Raises:
+        InvalidRunNameError: it is empty, too long, hidden, or holds separators or control
+            characters.
+    """
+    problem = None
+    if not name.strip():
+        problem = "it is empty"
+    elif len(name.encode()) > _LONGEST_NAME:
+        problem = f"it is longer than {_LONGEST_NAME} bytes"
+    elif name.startswith("."):
+        problem = "it begins with a dot"
+    elif name != name.strip():
+        problem = "it begins or ends with a space"
+    else:
+        bad = [c for c in name if c in '/\\:*?"<>|' or unicodedata.category(c)[0] == "C"]
+        if bad:
+            problem = f"it contains {bad[0]!r}"
+    if problem:
+        raise InvalidRunNameError(
+            f"run name {name!r} cannot be used: {problem}; "
+            "use letters, digits, '-', '_' and '.', for example first-try"
+        )
+    return name
+
+
+class PathManager:
+    """Paths within the data folder, for one run."""
+
+    def __init__(self, config: PersistenceConfig, run_name: str) -> None:
+        self.root = config.root_data_dir.expanduser().absolute()
+        self.run_name = check_run_name(run_name)
+
+    @property
+    def runs(self) -> Path:
+        """All runs."""
+        return self.root / "runs"
+
+    @property
+    def mlruns(self) -> Path:
+        """MLflow's database and artifacts."""
+        return self.root / "mlruns"
+
+    @property
+    def run(self) -> Path:
+        """This run."""
+        return self.runs / self.run_name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Its checkpoints and the links to them."""
+        return self.run / "checkpoints"
+
+    @property
+    def buffers(self) -> Path:
+        """Its buffer files."""
+        return self.run / "buffers"
+
+    @property
+    def segments(self) -> Path:
+        """The rows of its buffers."""
+        return self.buffers / "segments"
+
+    @property
+    def commits(self) -> Path:
+        """Its commits."""
+        return self.run / "commits"
+
+    @property
+    def episodes(self) -> Path:
+        """What was played."""
+        return self.run / "episodes"
+
+    @property
+    def logs(self) -> Path:
+        """Log files."""
+        return self.run / "logs"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.run / "tensorboard"
+
+    @property
+    def configs(self) -> Path:
+        """The run's configuration."""
+        return self.run / "configs.json"
+
+    @property
+    def run_info(self) -> Path:
+        """The run's identity: see schemas.RunInfo."""
+        return self.run / "run.json"
+
+    @property
+    def uploads(self) -> Path:
+        """What MLflow has already been given, a line a file."""
+        return self.run / "mlflow_uploads.jsonl"
+
+    @property
+    def latest_checkpoint(self) -> Path:
+        """Link to the newest checkpoint."""
+        return self.checkpoints / "latest.pkl"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Link to the best checkpoint."""
+        return self.checkpoints / "best.pkl"
+
+    @property
+    def latest_buffer(self) -> Path:
+        """Link to the newest buffer."""
+        return self.buffers / "buffer.pkl"
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint of a step."""
+        return self.checkpoints / f"checkpoint_step_{step}.pkl"
+
+    def buffer(self, step: int) -> Path:
+        """The buffer file of a step."""
+        return self.buffers / f"buffer_step_{step}.pkl"
+
+    def commit(self, step: int) -> Path:
+        """The commit of a step."""
+        return self.commits / f"step_{step}.json"
+
+    def segment(self, first: int, last: int) -> Path:
+        """The segment of the rows numbered first..last."""
+        return self.segments / f"{first}-{last}.arrow"
+
+    def episodes_file(self, step: int) -> Path:
+        """The episodes that finished before a step and after the commit before it."""
+        return self.episodes / f"episodes_step_{step}.arrow"
+
+    def relative(self, path: Path) -> str:
+        """``path`` relative to the run, with forward slashes."""
+        return path.relative_to(self.run).as_posix()
+
+    def make_folders(self) -> None:
+        """Make the folders of the run.
+
+        Raises:
+            DataFolderError: they cannot be made or written.
+        """
+        folders = [self.checkpoints, self.segments, self.commits, self.episodes, self.logs]
+        try:
+            for folder in [*folders, self.tensorboard, self.mlruns]:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise DataFolderError(
+                f"cannot make {e.filename}: {e.strerror}; "
+                "choose another place with --data-dir or mend the permissions"
+            ) from e
+        for folder in folders:
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise DataFolderError(
+                    f"cannot write in {folder}; "
+                    "choose another place with --data-dir or mend the permissions"
+                )
+
+    def run_names(self) -> list[str]:
+        """The names of all runs, sorted; none when there is no data folder.
+
+        Raises:
+            DataFolderError: the folder of the runs cannot be read.
+        """
+        try:
+            return sorted(
+                p.name for p in self.runs.iterdir() if p.is_dir() and not p.name.startswith(".")
+            )
+        except FileNotFoundError:
+            return []
+        except OSError as e:
+            raise DataFolderError(f"cannot read {self.runs}: {e.strerror}") from e
+
+
+def unused(path: Path) -> Path:
+    """``path``, or ``name.r2.ext``, ``name.r3.ext``, ... while a file of that name exists.
+
+    So nothing that a commit names, not even one that cannot be read, is ever overwritten.
+    """
+    candidate = path
+    revision = 2
+    while candidate.exists() or candidate.is_symlink():
+        candidate = path.with_name(f"{path.stem}.r{revision}{path.suffix}")
+        revision += 1
+    return candidate

@@ -1,0 +1,131 @@
+"""Looking at runs without touching them: what exists, how far it is, what a commit holds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from alphatriangle.config import PersistenceConfig
+from alphatriangle.data import fs
+from alphatriangle.data.commits import list_commits
+from alphatriangle.data.data_manager import load_for_reading
+from alphatriangle.data.digest import state_digest
+from alphatriangle.data.errors import CorruptRunInfoError, DataError
+from alphatriangle.data.lock import RunLock
+from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.schemas import RunInfo
+from alphatriangle.data.serializer import read_json
+
+RunState = Literal["running", "complete", "unfinished", "empty", "damaged"]
+
+
+class RunSummary(NamedTuple):
+    """One line of ``runs list``."""
+
+    name: str
+    state: RunState
+    step: int
+    target_steps: int | None
+    episodes: int
+    score: float | None  # mean of recent games at the newest commit
+    best_score: float | None
+    size_bytes: int
+    last_commit: str | None  # UTC, ISO 8601
+    last_commit_ns: int
+    commits: int
+    preset: str | None
+
+
+def read_run_info(paths: PathManager) -> RunInfo | None:
+    """What a run says of itself; None before it has said anything.
+
+    Raises:
+        CorruptRunInfoError: ``run.json`` is damaged.
+    """
+    if not paths.run_info.exists():
+        return None
+    return read_json(paths.run_info, RunInfo, CorruptRunInfoError)
+
+
+def summarize_run(config: PersistenceConfig, name: str) -> RunSummary:
+    """Look at one run; a damaged one is said to be so, not an error."""
+    paths = PathManager(config, name)
+    known = list_commits(paths)
+    damaged = bool(known.unreadable)
+    try:
+        info = read_run_info(paths)
+    except DataError:
+        info, damaged = None, True
+    newest = known.commits[0].commit if known.commits else None
+    scores = [
+        s.commit.metrics["score"]
+        for s in known.commits
+        if s.commit.is_best and "score" in s.commit.metrics
+    ]
+    step = newest.global_step if newest else 0
+    state: RunState
+    if RunLock(paths).is_held_elsewhere():
+        state = "running"
+    elif damaged:
+        state = "damaged"
+    elif newest is None:
+        state = "empty"
+    elif info is not None and step >= info.target_steps:
+        state = "complete"
+    else:
+        state = "unfinished"
+    return RunSummary(
+        name=name,
+        state=state,
+        step=step,
+        target_steps=info.target_steps if info else None,
+        episodes=newest.episodes_played if newest else 0,
+        score=newest.metrics.get("score") if newest else None,
+        best_score=scores[0] if scores else None,
+        size_bytes=fs.folder_size(paths.run),
+        last_commit=newest.created_at if newest else None,
+        last_commit_ns=newest.created_ns if newest else 0,
+        commits=len(known.commits),
+        preset=info.preset if info else None,
+    )
+
+
+def summarize_runs(config: PersistenceConfig) -> list[RunSummary]:
+    """All runs of a data folder, the one committed to last first."""
+    names = PathManager(config, "any").run_names()
+    runs = [summarize_run(config, name) for name in names]
+    return sorted(runs, key=lambda run: (run.last_commit_ns, run.name), reverse=True)
+
+
+def describe_run(config: PersistenceConfig, name: str) -> dict[str, Any]:
+    """Everything ``runs show`` tells of a run, after checking every byte of the commit it loads.
+
+    Raises:
+        DataError: the run, or a sound commit of it, does not exist.
+    """
+    state = load_for_reading(config, name)
+    checkpoint, commit, buffer = state.checkpoint_data, state.commit, state.buffer_data
+    assert checkpoint is not None
+    assert commit is not None
+    parameters = sum(t.numel() for t in checkpoint.model_state_dict.values())
+    return {
+        **summarize_run(config, name)._asdict(),
+        "state_digest": state_digest(checkpoint, buffer),
+        "commit": {
+            "path": state.source,
+            "sequence": commit.sequence,
+            "global_step": commit.global_step,
+            "created_at": commit.created_at,
+            "episodes_played": commit.episodes_played,
+            "total_simulations_run": commit.total_simulations_run,
+            "is_best": commit.is_best,
+            "metrics": commit.metrics,
+            "versions": commit.versions,
+            "files": [f.model_dump(exclude_none=True) for f in commit.files],
+        },
+        "rejected_commits": [r.model_dump() for r in state.rejected],
+        "buffer_rows": 0 if buffer is None else len(buffer),
+        "buffer_capacity": None if buffer is None else buffer.capacity,
+        "parameters": parameters,
+        "tensors": {k: list(v.shape) for k, v in checkpoint.model_state_dict.items()},
+        "components": sorted(checkpoint.components),
+    }

@@ -1,0 +1,178 @@
+"""What is saved, as pydantic models. Readers know one shape; ``format_version`` says which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from alphatriangle.utils.types import Experience
+
+FORMAT_VERSION = 1
+
+
+class CheckpointData(BaseModel):
+    """Everything but the replay rows: ``checkpoints/checkpoint_step_N.pkl``."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
+
+    format_version: Literal[1] = 1
+    run_name: str
+    global_step: int = Field(ge=0)
+    episodes_played: int = Field(ge=0)
+    total_simulations_run: int = Field(ge=0)
+    is_best: bool = False
+    created_at: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    """The run's whole configuration, section -> field -> value."""
+    model_state_dict: dict[str, torch.Tensor]
+    optimizer_state_dict: dict[str, Any]
+    stats_state: dict[str, Any] = Field(default_factory=dict)
+    components: dict[str, Any] = Field(default_factory=dict)
+    """State of further parts by name: schedule, games in flight, episode ledger, ..."""
+    rng_state: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class BufferData(BaseModel):
+    """The replay buffer: ``buffers/buffer_step_N.pkl``.
+
+    ``buffer_list`` is a list of ``Experience`` tuples or a lazy sequence over segment files. Rows
+    are numbered; the buffer holds [oldest, total_added).
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    buffer_list: Any
+    capacity: int | None = None
+    total_added: int | None = None
+    oldest: int | None = None
+    cursor: int | None = None
+    max_priority: float = 1.0
+    batches_sampled: int = 0
+    priorities: npt.NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.buffer_list)
+
+    @property
+    def experiences(self) -> Sequence[Experience]:
+        """``buffer_list``, typed."""
+        return self.buffer_list  # type: ignore[no-any-return]
+
+    def buffer_state(self) -> dict[str, Any]:
+        """The state beside the rows, complete also for files that hold only a list."""
+        count = len(self.buffer_list)
+        total = count if self.total_added is None else self.total_added
+        return {
+            "capacity": self.capacity,
+            "total_added": total,
+            "oldest": total - count,
+            "max_priority": self.max_priority,
+            "batches_sampled": self.batches_sampled,
+            "priorities": self.priorities,
+        }
+
+
+def _safe_relative(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise ValueError(f"{path!r} does not lie inside the run folder")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_safe_relative)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileKind = Literal["checkpoint", "buffer", "segment", "episodes"]
+
+
+class CommittedFile(BaseModel):
+    """A file that a commit names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    path: RelativePath
+    """Relative to the run folder."""
+    kind: FileKind
+    size: int = Field(ge=0)
+    sha256: Sha256
+    first: int | None = None
+    """Segments: number of the first row."""
+    end: int | None = None
+    """Segments: one past the number of the last row."""
+
+
+class Commit(BaseModel):
+    """``commits/step_N.json``: what belongs together. It exists, so the save exists."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format_version: Literal[1] = 1
+    run_name: str
+    sequence: int = Field(ge=1)
+    """Order of the commits of a run; names and clocks do not decide."""
+    global_step: int = Field(ge=0)
+    created_at: str
+    """UTC, ISO 8601."""
+    created_ns: int = Field(ge=0)
+    """The same in nanoseconds since 1970."""
+    episodes_played: int = Field(ge=0)
+    total_simulations_run: int = Field(ge=0)
+    is_best: bool
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """What the caller wants to be seen with the commit, such as the score."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    files: list[CommittedFile]
+
+    def of_kind(self, kind: FileKind) -> list[CommittedFile]:
+        """The files of one kind, in order."""
+        return [f for f in self.files if f.kind == kind]
+
+
+class RunInfo(BaseModel):
+    """``run.json``: what a run is, beside its state."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    run_name: str
+    created_at: str
+    preset: str | None = None
+    target_steps: int = Field(ge=1)
+    """The run is complete when its newest commit has reached this step."""
+    steps_per_round: int = Field(ge=1)
+    """How many steps a complete run is extended by when it is started again."""
+    mlflow_run_id: str | None = None
+    inference_dtype: str | None = None
+    """Arithmetic chosen at the start and kept."""
+    num_threads: int | None = None
+    """torch threads chosen at the start and kept: they decide the order of sums."""
+    started_from: str | None = None
+    """The checkpoint or run that this one started from."""
+
+
+class RejectedCommit(BaseModel):
+    """A commit that a load passed over."""
+
+    path: str
+    reason: str
+
+
+class LoadedTrainingState(BaseModel):
+    """What :meth:`DataManager.load_initial_state` found; empty for a fresh start."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    checkpoint_data: CheckpointData | None = None
+    buffer_data: BufferData | None = None
+    commit: Commit | None = None
+    source: str | None = None
+    """Where it was loaded from, for people."""
+    rejected: list[RejectedCommit] = Field(default_factory=list)
+    """Newer commits that were not sound, newest first."""

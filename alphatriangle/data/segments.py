@@ -1,0 +1,245 @@
+"""Replay rows in Arrow IPC files, and sequences of experiences over them.
+
+A segment holds the rows numbered [first, end) of a run, each once, and never changes. Columns:
+``board_lo`` and ``board_hi`` (occupied cells 0-63 and 64-119, one bit each), ``slots`` (shape
+indices, -1 empty), ``actions`` and ``policy`` (the legal actions and their probabilities; both
+empty for an afterstate), ``n_step_return``. Any Arrow reader opens one: there is no code in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple, overload
+
+import numpy as np
+import pyarrow as pa
+
+from alphatriangle.data import fs
+from alphatriangle.data.errors import CorruptBufferError, UnsupportedFormatError
+from alphatriangle.data.schemas import FORMAT_VERSION
+from alphatriangle.features import experiences_from_rows
+from alphatriangle.features.experience import padded_policies, ragged_policies
+from alphatriangle.game.geometry import MAX_LEGAL, SLOTS
+from alphatriangle.utils.types import Episode, Experience, Rows
+
+
+class SegmentRef(NamedTuple):
+    """Names a segment inside a buffer file."""
+
+    name: str  # file name in the segments folder
+    first: int
+    end: int
+    sha256: str
+
+
+SCHEMA = pa.schema(
+    [
+        pa.field("board_lo", pa.uint64(), nullable=False),
+        pa.field("board_hi", pa.uint64(), nullable=False),
+        pa.field("slots", pa.list_(pa.int8(), SLOTS), nullable=False),
+        pa.field("actions", pa.list_(pa.int16()), nullable=False),
+        pa.field("policy", pa.list_(pa.float32()), nullable=False),
+        pa.field("n_step_return", pa.float32(), nullable=False),
+    ]
+)
+EPISODE_SCHEMA = pa.schema(
+    [
+        pa.field("episode", pa.int64(), nullable=False),
+        pa.field("seed", pa.uint64(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("simulations", pa.int64(), nullable=False),
+        pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("moves", pa.list_(pa.int16()), nullable=False),
+    ]
+)
+
+
+def _table(rows: Rows) -> pa.Table:
+    offsets, actions, probabilities = ragged_policies(rows)
+    arrow_offsets = pa.array(offsets)
+    columns = [
+        pa.array(rows.boards[:, 0]),
+        pa.array(rows.boards[:, 1]),
+        pa.FixedSizeListArray.from_arrays(pa.array(rows.slots.reshape(-1)), SLOTS),
+        pa.ListArray.from_arrays(arrow_offsets, pa.array(actions)),
+        pa.ListArray.from_arrays(arrow_offsets, pa.array(probabilities)),
+        pa.array(rows.returns),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _write_table(path: Path, table: pa.Table, metadata: dict[str, str]) -> fs.FileDigest:
+    table = table.replace_schema_metadata({"format_version": str(FORMAT_VERSION), **metadata})
+
+    def write(f: IO[bytes]) -> None:
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+            writer.write_table(table)
+        f.write(sink.getvalue())
+
+    return fs.write_atomically(path, write)
+
+
+def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        # Read rather than map: what was checked must be what is used.
+        with pa.ipc.open_file(pa.BufferReader(path.read_bytes())) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+    except FileNotFoundError as e:
+        raise CorruptBufferError(path, "the file is missing") from e
+    except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as e:
+        raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
+    metadata = table.schema.metadata or {}
+    _check_version(path, metadata.get(b"format_version", b"").decode("ascii", "replace"))
+    if not table.schema.equals(schema):
+        raise CorruptBufferError(path, "its columns are not those of this kind of file")
+    if any(column.null_count for column in table.columns):
+        raise CorruptBufferError(path, "a value is missing")
+    return table
+
+
+def _check_version(path: Path, version: str) -> None:
+    if not version.isdigit():
+        raise CorruptBufferError(path, "it has no format_version")
+    if int(version) > FORMAT_VERSION:
+        raise UnsupportedFormatError(
+            f"{path} has format version {version}, this package reads up to {FORMAT_VERSION}; "
+            "use a newer alphatriangle"
+        )
+
+
+def write_segment(path: Path, rows: Rows, first: int) -> fs.FileDigest:
+    """Write the rows numbered [first, first + N).
+
+    Raises:
+        OSError: nothing has been written.
+    """
+    return _write_table(path, _table(rows), {"first": str(first), "end": str(first + len(rows))})
+
+
+def read_segment(path: Path) -> Rows:
+    """The rows of a segment, bit for bit those written.
+
+    Raises:
+        CorruptBufferError: the file is missing, damaged or of another kind.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    table = _read_table(path, SCHEMA)
+    n = table.num_rows
+    boards = np.empty((n, 2), np.uint64)
+    boards[:, 0] = table["board_lo"].to_numpy()
+    boards[:, 1] = table["board_hi"].to_numpy()
+    slots = table["slots"].combine_chunks().flatten().to_numpy().reshape(n, SLOTS)
+    policy = table["policy"].combine_chunks()
+    try:
+        policies = (
+            padded_policies(policy.offsets.to_numpy(), policy.values.to_numpy())
+            if n
+            else np.empty((0, MAX_LEGAL), np.float32)
+        )
+    except ValueError as e:
+        raise CorruptBufferError(path, str(e)) from e
+    return Rows(boards, slots.copy(), policies, table["n_step_return"].to_numpy().copy())
+
+
+def write_episodes(path: Path, episodes: Sequence[Episode]) -> fs.FileDigest:
+    """Write finished episodes: what replays each of them.
+
+    Raises:
+        OSError: nothing has been written.
+    """
+    columns = [
+        pa.array([e.episode for e in episodes], pa.int64()),
+        pa.array([e.seed for e in episodes], pa.uint64()),
+        pa.array([e.score for e in episodes], pa.float64()),
+        pa.array([e.simulations for e in episodes], pa.int64()),
+        pa.array([e.truncated for e in episodes], pa.bool_()),
+        pa.array([e.moves for e in episodes], pa.list_(pa.int16())),
+    ]
+    return _write_table(path, pa.Table.from_arrays(columns, schema=EPISODE_SCHEMA), {})
+
+
+def read_episodes(path: Path) -> list[Episode]:
+    """The episodes of a file.
+
+    Raises:
+        CorruptBufferError: the file is missing, damaged or of another kind.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    return [
+        Episode(
+            row["episode"],
+            row["seed"],
+            np.array(row["moves"], np.int16),
+            row["score"],
+            row["simulations"],
+            row["truncated"],
+        )
+        for row in _read_table(path, EPISODE_SCHEMA).to_pylist()
+    ]
+
+
+class SegmentedExperiences(Sequence[Experience]):
+    """The experiences numbered [first, end), lazily, over segments that cover them."""
+
+    def __init__(self, folder: Path, refs: Sequence[SegmentRef], first: int, end: int) -> None:
+        self.folder = folder
+        self.refs = tuple(refs)
+        self.first = first
+        self.end = end
+        self._rows: Rows | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    @overload
+    def __getitem__(self, index: int) -> Experience: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Experience]: ...
+    def __getitem__(self, index: int | slice) -> Experience | list[Experience]:
+        if isinstance(index, slice):
+            chosen = np.arange(len(self))[index]
+            return list(experiences_from_rows(self.rows()[chosen]))
+        position = range(len(self))[index]
+        return next(iter(experiences_from_rows(self.rows()[position : position + 1])))
+
+    def __iter__(self) -> Iterator[Experience]:
+        return experiences_from_rows(self.rows())
+
+    def rows(self) -> Rows:
+        """All rows in columns, read once.
+
+        Raises:
+            CorruptBufferError: a segment is missing or damaged, or they do not cover the rows.
+        """
+        if self._rows is None:
+            self._rows = self._read()
+        return self._rows
+
+    def _read(self) -> Rows:
+        parts: list[Rows] = []
+        position = self.first
+        for ref in self.refs:
+            path = self.folder / ref.name
+            if not ref.first <= position < ref.end:
+                raise CorruptBufferError(path, f"row {position} is in no segment")
+            rows = read_segment(path)
+            if len(rows) != ref.end - ref.first:
+                raise CorruptBufferError(
+                    path, f"it holds {len(rows)} rows, not {ref.end - ref.first}"
+                )
+            parts.append(rows[position - ref.first : self.end - ref.first])
+            position = min(ref.end, self.end)
+        if position != self.end:
+            raise CorruptBufferError(self.folder, f"row {position} is in no segment")
+        if not parts:
+            return Rows(
+                np.empty((0, 2), np.uint64),
+                np.empty((0, SLOTS), np.int8),
+                np.empty((0, MAX_LEGAL), np.float32),
+                np.empty(0, np.float32),
+            )
+        return Rows.concatenate(parts)

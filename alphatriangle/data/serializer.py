@@ -1,0 +1,390 @@
+"""Records to files and back. Paths in, records out; nothing here knows what a run is.
+
+Writing is cloudpickle (protocol 5). Reading goes through an allow-list: a file can build our
+records, arrays, tensors and plain containers, and nothing else. ``trusted=True`` is the way out.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import json
+import pickle
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, Protocol, TypeVar
+
+import cloudpickle
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ValidationError
+
+from alphatriangle.data import fs
+from alphatriangle.data.errors import (
+    BufferNotFoundError,
+    CheckpointNotFoundError,
+    CorruptBufferError,
+    CorruptCheckpointError,
+    CorruptFileError,
+    DataError,
+    UnsafePickleError,
+    UnsupportedFormatError,
+)
+from alphatriangle.data.schemas import FORMAT_VERSION, BufferData, CheckpointData
+from alphatriangle.data.segments import SegmentedExperiences, SegmentRef
+from alphatriangle.utils.types import Rows
+
+_PROTOCOL: Final = 5
+_SEGMENTS_TAG: Final = "alphatriangle.segments"
+
+# What a file may name. numpy's private modules are listed under their names before and after 2.0.
+_ALLOWED: Final = frozenset(
+    {
+        ("alphatriangle.data.schemas", "CheckpointData"),
+        ("alphatriangle.data.schemas", "BufferData"),
+        ("alphatriangle.data.serializer", "tensor_from_array"),
+        ("builtins", "bytearray"),
+        ("builtins", "complex"),
+        ("builtins", "frozenset"),
+        ("builtins", "set"),
+        ("_codecs", "encode"),
+        ("collections", "OrderedDict"),
+        ("collections", "deque"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "scalar"),
+        ("numpy._core.numeric", "_frombuffer"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy.core.numeric", "_frombuffer"),
+    }
+)
+# What damaged bytes make the unpickler or the validation raise.
+_DAMAGE: Final = (
+    pickle.UnpicklingError,
+    EOFError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class ReplaySource(Protocol):
+    """What saving needs of a replay buffer."""
+
+    @property
+    def total_added(self) -> int:
+        """Rows ever added: the number of the next one."""
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest row still there."""
+
+    def rows(self, first: int, end: int) -> Rows:
+        """A copy of the rows numbered [first, end)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the rows."""
+
+
+def tensor_from_array(array: npt.NDArray[Any], dtype: str) -> torch.Tensor:
+    """Rebuild a tensor: arrays travel as NumPy, bfloat16 as its 16 bits."""
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Tensors as contiguous arrays; segments by name."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, torch.Tensor):
+            plain = obj.detach().cpu().contiguous()
+            name = str(plain.dtype).removeprefix("torch.")
+            if plain.dtype == torch.bfloat16:
+                plain = plain.view(torch.int16)
+            return tensor_from_array, (plain.numpy(), name)
+        return super().reducer_override(obj)
+
+    def persistent_id(self, obj: Any) -> Any:
+        if isinstance(obj, SegmentedExperiences):
+            return (_SEGMENTS_TAG, [tuple(ref) for ref in obj.refs], obj.first, obj.end)
+        return None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Refuses every global that is not on the allow-list, before anything is imported."""
+
+    def __init__(self, file: IO[bytes], path: Path, allowed: frozenset[tuple[str, str]]) -> None:
+        super().__init__(file)
+        self._path = path
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._allowed:
+            raise UnsafePickleError(
+                f"{self._path} names {module}.{name}, which a saved state does not need; nothing "
+                "of it was run. If the file is yours and trusted, add "
+                f"'{module}.{name}' to persistence.allowed_globals or load it with trusted=True"
+            )
+        return super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        return _segments_from_id(pid, self._path)
+
+
+class _TrustedUnpickler(pickle.Unpickler):
+    """Loads anything; for files whose origin is beyond doubt."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        super().__init__(file)
+        self._path = path
+
+    def persistent_load(self, pid: Any) -> Any:
+        return _segments_from_id(pid, self._path)
+
+
+def _segments_from_id(pid: Any, path: Path) -> SegmentedExperiences:
+    """Rebuild the sequence a persistent ID names; segments lie in a folder beside the file."""
+    match pid:
+        case (str(tag), list(items), int(first), int(end)) if tag == _SEGMENTS_TAG:
+            refs = []
+            for item in items:
+                match item:
+                    case (str(name), int(ref_first), int(ref_end), str(sha256)) if (
+                        name and name == Path(name).name and "\\" not in name
+                    ):
+                        refs.append(SegmentRef(name, ref_first, ref_end, sha256))
+                    case _:
+                        raise CorruptBufferError(path, f"it names a segment as {item!r}")
+            if not 0 <= first <= end:
+                raise CorruptBufferError(path, f"it names the rows [{first}, {end})")
+            folder = path.resolve().parent / "segments"
+            return SegmentedExperiences(folder, refs, first, end)
+    raise CorruptBufferError(path, f"it has an unknown persistent ID {str(pid)[:80]!r}")
+
+
+class Serializer:
+    """Reads and writes the files of a run."""
+
+    def __init__(self, allowed_globals: Iterable[str] = ()) -> None:
+        extra = set()
+        for name in allowed_globals:
+            module, dot, attribute = name.rpartition(".")
+            if not dot:
+                raise ValueError(f"persistence.allowed_globals: {name!r} is not module.name")
+            extra.add((module, attribute))
+        self._allowed = _ALLOWED | extra
+
+    def save_checkpoint(self, data: CheckpointData, path: Path) -> fs.FileDigest:
+        """Write a checkpoint atomically; a plain ``cloudpickle.load`` reads it as well.
+
+        Raises:
+            OSError: nothing has been written.
+        """
+        return _dump(data, path)
+
+    def load_checkpoint(self, path: Path, *, trusted: bool = False) -> CheckpointData:
+        """Read and validate a checkpoint.
+
+        Raises:
+            CheckpointNotFoundError: there is no such file.
+            CorruptCheckpointError: it is damaged or not a checkpoint.
+            UnsafePickleError: it names something a checkpoint does not need.
+            UnsupportedFormatError: a newer version wrote it.
+        """
+        if not path.exists():
+            raise CheckpointNotFoundError(f"there is no checkpoint {path}")
+        return self._load(path, CheckpointData, CorruptCheckpointError, trusted)
+
+    def save_buffer(self, data: BufferData, path: Path) -> fs.FileDigest:
+        """Write a buffer file atomically; segments that it names must be there already.
+
+        Raises:
+            OSError: nothing has been written.
+        """
+        return _dump(data, path)
+
+    def load_buffer(self, path: Path, *, trusted: bool = False) -> BufferData:
+        """Read and validate a buffer file, with a lazy or a plain list of experiences.
+
+        Raises:
+            BufferNotFoundError: there is no such file.
+            CorruptBufferError: it is damaged, not a buffer, or a segment is.
+            UnsafePickleError: it names something a buffer does not need.
+            UnsupportedFormatError: a newer version wrote it.
+        """
+        if not path.exists():
+            raise BufferNotFoundError(f"there is no buffer file {path}")
+        data = self._load(path, BufferData, CorruptBufferError, trusted)
+        _check_experiences(data, path)
+        return data
+
+    def prepare_optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """The optimizer's state with every tensor copied to the CPU."""
+        return copied(optimizer.state_dict())  # type: ignore[no-any-return]
+
+    def prepare_buffer_data(
+        self, buffer: ReplaySource, segments_folder: Path, refs: Sequence[SegmentRef]
+    ) -> BufferData:
+        """The buffer's record over segments that hold its rows."""
+        return buffer_record(buffer.state_dict(), segments_folder, refs)
+
+    def save_config_json(self, configs: dict[str, Any], path: Path) -> fs.FileDigest:
+        """Write settings as indented JSON, atomically.
+
+        Raises:
+            OSError: nothing has been written.
+        """
+        text = json.dumps(configs, indent=2, sort_keys=True, default=str)
+        return fs.write_bytes(path, text.encode() + b"\n")
+
+    def _load(
+        self,
+        path: Path,
+        model: type[Record],
+        corrupt: type[CorruptFileError],
+        trusted: bool,
+    ) -> Record:
+        content = io.BytesIO(_read(path, corrupt))
+        unpickler = (
+            _TrustedUnpickler(content, path)
+            if trusted
+            else _Unpickler(content, path, self._allowed)
+        )
+        try:
+            record = unpickler.load()
+            if not isinstance(record, model):
+                raise corrupt(path, f"it holds a {type(record).__name__}, not a {model.__name__}")
+            fields = dict(record.__dict__)
+            _check_format(path, fields.get("format_version", 1))
+            # Unpickling fills fields without looking: look now.
+            return model.model_validate(fields)
+        except DataError:
+            raise
+        except ValidationError as e:
+            first = e.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise corrupt(path, f"{where}: {first['msg']}") from e
+        except _DAMAGE as e:
+            raise corrupt(path, f"not a readable pickle: {type(e).__name__}: {e}") from e
+
+
+def buffer_record(
+    state: dict[str, Any], segments_folder: Path, refs: Sequence[SegmentRef]
+) -> BufferData:
+    """A ``BufferData`` of a buffer's ``state_dict`` and the segments that hold its rows."""
+    first, end = state["oldest"], state["total_added"]
+    return BufferData(
+        buffer_list=SegmentedExperiences(segments_folder, refs, first, end),
+        capacity=state["capacity"],
+        total_added=end,
+        oldest=first,
+        cursor=state["cursor"],
+        max_priority=state["max_priority"],
+        batches_sampled=state["batches_sampled"],
+        priorities=state["priorities"],
+    )
+
+
+def read_json(path: Path, model: type[Record], corrupt: type[CorruptFileError]) -> Record:
+    """Read and validate a JSON record; duplicate keys count as damage.
+
+    Raises:
+        CorruptFileError: of the kind given.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    try:
+        fields = json.loads(_read(path, corrupt), object_pairs_hook=_no_duplicates)
+        if not isinstance(fields, dict):
+            raise corrupt(path, "it is not a JSON object")
+        _check_format(path, fields.get("format_version", 1))
+        return model.model_validate(fields)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise corrupt(path, f"{where}: {first['msg']}") from e
+    except (ValueError, RecursionError) as e:
+        raise corrupt(path, f"not readable JSON: {e}") from e
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen = dict(pairs)
+    if len(seen) != len(pairs):
+        raise ValueError("a key stands twice")
+    return seen
+
+
+def _read(path: Path, corrupt: type[CorruptFileError]) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise corrupt(path, f"cannot be read: {e.strerror}") from e
+
+
+def _dump(record: BaseModel, path: Path) -> fs.FileDigest:
+    def write(f: IO[bytes]) -> None:
+        _Pickler(f, protocol=_PROTOCOL).dump(record)
+
+    return fs.write_atomically(path, write)
+
+
+def _check_format(path: Path, version: object) -> None:
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise UnsupportedFormatError(
+            f"{path} has format version {version}, this package reads up to {FORMAT_VERSION}; "
+            "use a newer alphatriangle"
+        )
+
+
+def _check_experiences(data: BufferData, path: Path) -> None:
+    """A plain list must hold experiences, and counters must fit the rows."""
+    items = data.buffer_list
+    if isinstance(items, collections.deque):
+        items = data.buffer_list = list(items)
+    if not isinstance(items, list | SegmentedExperiences):
+        raise CorruptBufferError(path, f"buffer_list is a {type(items).__name__}")
+    if isinstance(items, list):
+        for i, item in enumerate(items):
+            problem = _experience_problem(item)
+            if problem:
+                raise CorruptBufferError(path, f"experience {i}: {problem}")
+    count = len(items)
+    state = data.buffer_state()
+    if data.oldest is not None and state["oldest"] != data.oldest:
+        raise CorruptBufferError(path, f"{count} rows, but the counters say otherwise")
+    if data.priorities is not None and data.priorities.shape != (count,):
+        raise CorruptBufferError(path, f"{data.priorities.shape} priorities for {count} rows")
+
+
+def _experience_problem(item: object) -> str | None:
+    match item:
+        case ({"grid": np.ndarray(), "other_features": np.ndarray()}, dict(policy), value):
+            if not isinstance(value, int | float | np.floating):
+                return f"its return is a {type(value).__name__}"
+            if not all(isinstance(a, int | np.integer) for a in policy):
+                return "its policy has an action that is not an integer"
+            return None
+    return "it is not (state, policy, return)"
+
+
+def copied(value: Any) -> Any:
+    """``value`` with tensors copied to the CPU and containers rebuilt."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {k: copied(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(copied(v) for v in value)
+    return value

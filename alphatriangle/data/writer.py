@@ -1,0 +1,295 @@
+"""From a captured state to a commit: the one place that knows the order of writes.
+
+    segment of the new rows -> buffer file -> checkpoint -> episodes -> COMMIT
+    -> links -> read back -> retention
+
+Up to the commit nothing exists that a reader would look at; after it, nothing can be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from alphatriangle.config import PersistenceConfig
+from alphatriangle.data import fs
+from alphatriangle.data.commits import (
+    StoredCommit,
+    list_commits,
+    verify_file,
+    write_commit,
+)
+from alphatriangle.data.errors import CorruptFileError, SaveFailedError
+from alphatriangle.data.path_manager import PathManager, unused
+from alphatriangle.data.retention import CommitFacts, sequences_to_delete
+from alphatriangle.data.schemas import CheckpointData, Commit, CommittedFile, FileKind
+from alphatriangle.data.segments import SegmentRef, write_episodes, write_segment
+from alphatriangle.data.serializer import Serializer, buffer_record
+from alphatriangle.utils.types import Episode, Rows
+
+logger = logging.getLogger(__name__)
+
+_FREE_SPACE_MARGIN = 64 << 20
+
+
+@dataclass
+class Capture:
+    """One consistent cut of the training state; nothing in it is shared with the trainer."""
+
+    checkpoint: CheckpointData
+    buffer_state: dict[str, Any] | None
+    new_rows: Rows | None
+    first_new_row: int
+    episodes: list[Episode]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """A rough upper bound of what writing it takes."""
+        tensors = sum(t.nbytes for t in self.checkpoint.model_state_dict.values())
+        rows = 0 if self.new_rows is None else self.new_rows.policies.nbytes
+        return 4 * tensors + rows
+
+
+@dataclass
+class SaveReport:
+    """What a finished save says of itself."""
+
+    commit: Commit
+    seconds: float
+    bytes_written: int
+
+
+class CommitWriter:
+    """Writes captures in the background, one at a time."""
+
+    def __init__(
+        self, paths: PathManager, config: PersistenceConfig, serializer: Serializer
+    ) -> None:
+        self._paths = paths
+        self._config = config
+        self._serializer = serializer
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit-writer")
+        self._future: Future[SaveReport] | None = None
+        known = list_commits(paths)
+        # Unreadable commits may have had any sequence; starting above their number keeps order.
+        newest = known.commits[0].commit.sequence if known.commits else 0
+        self._sequence = newest + len(known.unreadable)
+        self._committed: Commit | None = None
+
+    @property
+    def base(self) -> Commit | None:
+        """The commit whose segments and episodes the next one builds on."""
+        return self._committed
+
+    def continue_from(self, commit: Commit) -> None:
+        """Build on a commit of this run that has been loaded."""
+        self._committed = commit
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a save is being written."""
+        return self._future is not None and not self._future.done()
+
+    def start(self, capture: Capture) -> None:
+        """Begin to write; the one before must have been collected."""
+        assert self._future is None
+        self._future = self._thread.submit(self._write, capture)
+
+    def collect(self, *, wait: bool) -> SaveReport | None:
+        """The report of the save in flight when it is done, or after waiting for it.
+
+        Raises:
+            SaveFailedError: it failed; nothing that was committed has changed.
+        """
+        future = self._future
+        if future is None or not (wait or future.done()):
+            return None
+        self._future = None
+        return future.result()
+
+    def close(self) -> None:
+        """End the thread after what it is doing."""
+        self._thread.shutdown(wait=True)
+
+    def remove_garbage(self) -> None:
+        """Remove files that no commit names, left by saves that did not become commits.
+
+        Skipped while some commit cannot be read: nobody knows what it names.
+        """
+        known = list_commits(self._paths)
+        if known.unreadable:
+            return
+        named = {f.path for stored in known.commits for f in stored.commit.files}
+        for folder in (
+            self._paths.checkpoints,
+            self._paths.buffers,
+            self._paths.segments,
+            self._paths.episodes,
+            self._paths.commits,
+        ):
+            for path in folder.iterdir():
+                temporary = path.name.startswith(".") and path.name.endswith(fs.TEMPORARY_SUFFIX)
+                orphan = (
+                    folder != self._paths.commits
+                    and path.suffix in (".pkl", ".arrow")
+                    and not path.is_symlink()
+                    and path.name not in ("latest.pkl", "best.pkl", "buffer.pkl")
+                    and self._paths.relative(path) not in named
+                )
+                if path.is_file() and (temporary or orphan):
+                    fs.remove(path)
+
+    def _write(self, capture: Capture) -> SaveReport:
+        started = time.perf_counter()
+        step = capture.checkpoint.global_step
+        try:
+            self._check_space(capture)
+            stored = self._commit(capture)
+            self._read_back(stored.commit)
+        except (OSError, CorruptFileError) as e:
+            reason = e.strerror or e if isinstance(e, OSError) else e
+            raise SaveFailedError(
+                f"the state of step {step} could not be saved in {self._paths.run}: "
+                f"{reason}; the commits before it are intact"
+            ) from e
+        written = sum(f.size for f in self._new_files(stored.commit))
+        self._committed = stored.commit
+        try:
+            self._point_links(stored.commit)
+            self._apply_retention()
+        except OSError as e:
+            # Conveniences: the commit is sound without them, and the next save tries again.
+            logger.warning("step %d is saved, but: %s", step, e)
+        return SaveReport(stored.commit, time.perf_counter() - started, written)
+
+    def _new_files(self, commit: Commit) -> list[CommittedFile]:
+        before = set() if self._committed is None else {f.path for f in self._committed.files}
+        return [f for f in commit.files if f.path not in before]
+
+    def _read_back(self, commit: Commit) -> None:
+        """Nothing older may go before the bytes of the new commit have been seen to be there."""
+        for file in self._new_files(commit):
+            verify_file(self._paths.run, file)
+
+    def _check_space(self, capture: Capture) -> None:
+        needed = capture.size_bytes + _FREE_SPACE_MARGIN
+        free = shutil.disk_usage(self._paths.run).free
+        if free < needed:
+            raise SaveFailedError(
+                f"the state of step {capture.checkpoint.global_step} was not saved: "
+                f"{self._paths.run} has {free >> 20} MiB free, a save needs up to "
+                f"{needed >> 20} MiB; free some space, training goes on and will try again"
+            )
+
+    def _commit(self, capture: Capture) -> StoredCommit:
+        checkpoint, step = capture.checkpoint, capture.checkpoint.global_step
+        files: list[CommittedFile] = []
+        if capture.buffer_state is not None:
+            files += self._write_buffer(capture, step)
+        path = unused(self._paths.checkpoint(step))
+        digest = self._serializer.save_checkpoint(checkpoint, path)
+        files.append(self._file(path, "checkpoint", digest))
+        if self._committed is not None:
+            files += self._committed.of_kind("episodes")
+        if capture.episodes:
+            path = unused(self._paths.episodes_file(step))
+            digest = write_episodes(path, capture.episodes)
+            files.append(self._file(path, "episodes", digest))
+        now = time.time_ns()
+        self._sequence += 1
+        commit = Commit(
+            run_name=self._paths.run_name,
+            sequence=self._sequence,
+            global_step=step,
+            created_at=datetime.fromtimestamp(now / 1e9, UTC).isoformat(timespec="seconds"),
+            created_ns=now,
+            episodes_played=checkpoint.episodes_played,
+            total_simulations_run=checkpoint.total_simulations_run,
+            is_best=checkpoint.is_best,
+            metrics=capture.metrics,
+            versions=checkpoint.versions,
+            files=files,
+        )
+        return write_commit(self._paths, commit)
+
+    def _write_buffer(self, capture: Capture, step: int) -> list[CommittedFile]:
+        assert capture.buffer_state is not None
+        oldest = capture.buffer_state["oldest"]
+        segments = [
+            f
+            for f in (self._committed.of_kind("segment") if self._committed else [])
+            if (f.end or 0) > oldest
+        ]
+        if capture.new_rows is not None and len(capture.new_rows) > 0:
+            first = capture.first_new_row
+            end = first + len(capture.new_rows)
+            path = unused(self._paths.segment(first, end - 1))
+            digest = write_segment(path, capture.new_rows, first)
+            segments.append(self._file(path, "segment", digest, first, end))
+        refs = [
+            SegmentRef(f.path.rpartition("/")[2], f.first or 0, f.end or 0, f.sha256)
+            for f in segments
+        ]
+        record = buffer_record(capture.buffer_state, self._paths.segments, refs)
+        path = unused(self._paths.buffer(step))
+        digest = self._serializer.save_buffer(record, path)
+        return [*segments, self._file(path, "buffer", digest)]
+
+    def _file(
+        self,
+        path: Any,
+        kind: FileKind,
+        digest: fs.FileDigest,
+        first: int | None = None,
+        end: int | None = None,
+    ) -> CommittedFile:
+        return CommittedFile(
+            path=self._paths.relative(path),
+            kind=kind,
+            size=digest.size,
+            sha256=digest.sha256,
+            first=first,
+            end=end,
+        )
+
+    def _point_links(self, commit: Commit) -> None:
+        checkpoint = self._paths.run / commit.of_kind("checkpoint")[0].path
+        fs.point_link(self._paths.latest_checkpoint, checkpoint)
+        if commit.is_best:
+            fs.point_link(self._paths.best_checkpoint, checkpoint)
+        for file in commit.of_kind("buffer"):
+            fs.point_link(self._paths.latest_buffer, self._paths.run / file.path)
+
+    def _apply_retention(self) -> None:
+        known = list_commits(self._paths)
+        facts = [
+            CommitFacts(s.commit.sequence, s.commit.global_step, s.commit.is_best)
+            for s in known.commits
+        ]
+        doomed = sequences_to_delete(
+            facts,
+            keep_last=self._config.keep_last,
+            keep_every_steps=self._config.keep_every_steps,
+        )
+        if not doomed:
+            return
+        kept = [s for s in known.commits if s.commit.sequence not in doomed]
+        named = {f.path for s in kept for f in s.commit.files}
+        for stored in known.commits:
+            if stored.commit.sequence in doomed:
+                fs.remove(stored.path)
+        fs.fsync_folder(self._paths.commits)
+        if known.unreadable:
+            return
+        for stored in known.commits:
+            for file in stored.commit.files:
+                if file.path not in named:
+                    with contextlib.suppress(FileNotFoundError):
+                        fs.remove(self._paths.run / file.path)

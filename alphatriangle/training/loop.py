@@ -1,0 +1,195 @@
+"""The training loop: the one place that knows everybody.
+
+self-play -> rows -> buffer -> batch -> trainer -> TD errors -> buffer
+trainer -> weights -> self-play        everybody -> events -> stats
+every save_freq_steps: everything -> DataManager
+"""
+
+from __future__ import annotations
+
+import time
+
+from alphatriangle.data.errors import SaveFailedError
+from alphatriangle.rl import PlayResult
+from alphatriangle.stats import Event
+from alphatriangle.training.display import Display, View
+from alphatriangle.training.setup import Parts
+from alphatriangle.training.signals import StopRequest
+from alphatriangle.utils.types import Episode
+
+
+class TrainingLoop:
+    """Trains until the target step or until asked to stop; saves on the way and at the end."""
+
+    def __init__(self, parts: Parts, target: int, display: Display, stop: StopRequest) -> None:
+        self.parts = parts
+        self.target = target
+        self._display = display
+        self._stop = stop
+        self._unsaved_episodes: list[Episode] = []
+        self._changed = False
+        self._speed = _Speed()
+        self.view = View(
+            run_name=parts.data.run_name,
+            step=parts.global_step,
+            first_step=parts.global_step,
+            target=target,
+            buffer_capacity=parts.buffer.capacity,
+        )
+
+    def run(self) -> None:
+        """Train.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite any more.
+        """
+        p = self.parts
+        while p.global_step < self.target and not self._stop:
+            if self._collect() > 0:
+                continue
+            self._train_step()
+            if p.global_step % p.config.persistence.save_freq_steps == 0:
+                self._save(is_best=p.progress.take_best())
+        if self._changed:
+            self._save(is_best=False)
+        self._finish_save()
+
+    def _rows_missing(self) -> int:
+        """Rows that must still come before the next step; negative when self-play is ahead."""
+        train = self.parts.config.train
+        paced = (self.parts.global_step + 1) * train.batch_size / train.replay_ratio
+        needed = int(train.min_buffer_size_to_train + paced)
+        self.view.rows_wanted = needed
+        return needed - self.parts.buffer.total_added
+
+    def _collect(self) -> int:
+        """Take what self-play has; returns the rows still missing."""
+        for result in self.parts.play.collect(self._rows_missing()):
+            self._absorb(result)
+        self._show()
+        return self._rows_missing()
+
+    def _absorb(self, result: PlayResult) -> None:
+        p = self.parts
+        p.buffer.add_rows(result.rows)
+        p.progress.add(result.episodes, result.health["simulations"])
+        self._unsaved_episodes += result.episodes
+        self._changed = True
+        step, health = p.global_step, result.health
+        events = [Event(f"search/{name}", value, step) for name, value in health.items()]
+        events += [Event("episode/score", e.score, step) for e in result.episodes]
+        events += [Event("episode/placements", len(e.moves), step) for e in result.episodes]
+        p.stats.tell("log", events)
+        self._speed.add(health["simulations"])
+
+    def _train_step(self) -> None:
+        p = self.parts
+        train = p.config.train
+        batch = p.buffer.sample(train.batch_size, p.global_step)
+        metrics, td_errors = p.trainer.train_step(batch)
+        p.buffer.update_priorities(batch.indices, td_errors)
+        p.play.update_weights()
+        p.global_step += 1
+        self._changed = True
+        step = p.global_step
+        metrics |= {
+            "train/rows": float(train.batch_size),
+            "buffer/rows": float(len(p.buffer)),
+            "buffer/beta": p.buffer.beta(step),
+        }
+        p.stats.tell("log", [Event(name, value, step) for name, value in metrics.items()])
+        if step % p.config.stats.log_freq_steps == 0:
+            p.stats.tell("write", step)
+        self.view.loss = metrics["loss/total"]
+        self.view.learning_rate = metrics["train/learning_rate"]
+        self._poll_save()
+
+    def _save(self, *, is_best: bool) -> None:
+        """Capture now, write behind; a save that failed before is reported and not the end."""
+        p = self.parts
+        # Curves first: what is logged up to a commit is durable before the commit is.
+        p.stats.ask("flush")
+        started = time.perf_counter()
+        self._finish_save()
+        episodes, self._unsaved_episodes = self._unsaved_episodes, []
+        metrics = {} if p.progress.score is None else {"score": p.progress.score}
+        p.data.save_training_state(
+            p.network,
+            p.trainer.optimizer,
+            p.stats.collector,
+            p.buffer,
+            p.global_step,
+            p.progress.episodes_played,
+            p.progress.total_simulations,
+            is_best,
+            components={
+                "scheduler": p.trainer.scheduler,
+                "play": p.play,
+                "progress": p.progress,
+            },
+            episodes=episodes,
+            metrics=metrics,
+        )
+        self._changed = False
+        blocked = time.perf_counter() - started
+        p.stats.tell("log", [Event("persistence/blocked_seconds", blocked, p.global_step)])
+
+    def _poll_save(self) -> None:
+        self._take_report(wait=False)
+
+    def _finish_save(self) -> None:
+        self._take_report(wait=True)
+
+    def _take_report(self, *, wait: bool) -> None:
+        data = self.parts.data
+        try:
+            report = data.flush() if wait else data.poll()
+        except SaveFailedError as e:
+            self.view.problem = str(e)
+            self._display.note(f"SAVE FAILED: {e}")
+            return
+        if report is not None:
+            self.view.problem = None
+            step = report.commit.global_step
+            megabytes = report.bytes_written / 1e6
+            self.view.save = f"saved at step {step} ({megabytes:.1f} MB, {report.seconds:.2f} s)"
+            self.parts.stats.tell(
+                "log",
+                [
+                    Event("persistence/save_seconds", report.seconds, step),
+                    Event("persistence/bytes_written", float(report.bytes_written), step),
+                ],
+            )
+
+    def _show(self) -> None:
+        p, view = self.parts, self.view
+        view.step = p.global_step
+        view.rows_total = p.buffer.total_added
+        view.buffer_rows = len(p.buffer)
+        view.episodes = p.progress.episodes_played
+        view.score = p.progress.score
+        view.score_games = len(p.progress.recent_scores)
+        view.simulations_per_second = self._speed.per_second()
+        if p.data.upload_error and view.problem is None:
+            view.problem = f"MLflow: {p.data.upload_error}"
+        self._display.update(view)
+
+
+class _Speed:
+    """Sum a second over the last half minute or so."""
+
+    WINDOW_SECONDS = 15.0
+
+    def __init__(self) -> None:
+        self._windows = [(time.monotonic(), 0.0)]
+
+    def add(self, amount: float) -> None:
+        began, total = self._windows[-1]
+        now = time.monotonic()
+        self._windows[-1] = (began, total + amount)
+        if now - began > self.WINDOW_SECONDS:
+            self._windows = [self._windows[-1], (now, 0.0)]
+
+    def per_second(self) -> float:
+        elapsed = time.monotonic() - self._windows[0][0]
+        return sum(total for _, total in self._windows) / elapsed if elapsed > 0 else 0.0

@@ -1,0 +1,237 @@
+"""``train``: from a plan to a finished run. Prepares, loads, trains, evaluates, reports."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from alphatriangle.config import Config
+from alphatriangle.data.data_manager import DataManager, load_for_reading
+from alphatriangle.data.digest import state_digest
+from alphatriangle.data.errors import DataError
+from alphatriangle.game.state import GameState
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.rl import ExperienceBuffer, Trainer
+from alphatriangle.training import setup
+from alphatriangle.training.display import Display
+from alphatriangle.training.evaluation import (
+    BASELINES,
+    PlayerScore,
+    evaluate_agent,
+    evaluate_baseline,
+)
+from alphatriangle.training.loop import TrainingLoop
+from alphatriangle.training.play import make_self_play
+from alphatriangle.training.progress import Progress
+from alphatriangle.training.run_plan import RunPlan
+from alphatriangle.training.signals import StopRequest, stop_on_signals
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainingOutcome:
+    """How a ``train`` ended."""
+
+    run_name: str
+    complete: bool
+    stopped_by: str | None
+    global_step: int
+    target_steps: int
+    seconds: float
+    save_failed: bool
+    uploads_waiting: int
+    scores: list[PlayerScore] = field(default_factory=list)
+    state_digest: str | None = None
+
+    @classmethod
+    def nothing_to_do(cls, plan: RunPlan) -> TrainingOutcome:
+        """The run already has the steps that were asked for."""
+        return cls(
+            run_name=plan.run_name,
+            complete=True,
+            stopped_by=None,
+            global_step=plan.steps_done,
+            target_steps=plan.target_steps,
+            seconds=0.0,
+            save_failed=False,
+            uploads_waiting=0,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {**asdict(self), "scores": [score.summary() for score in self.scores]}
+
+
+def warm_up(config: Config) -> None:
+    """Compile every kernel that training uses, on a game that is thrown away."""
+    network = NeuralNetwork(config.model, "cpu")
+    small = config.model_copy(
+        update={"train": config.train.model_copy(update={"games_per_worker": 2})}
+    )
+    self_play = make_self_play(network, small)
+    self_play.add_episodes(range(100))
+    rows = self_play.play(4).rows
+    buffer = ExperienceBuffer(
+        config.train.model_copy(
+            update={"buffer_capacity": 16, "batch_size": 2, "min_buffer_size_to_train": 2}
+        )
+    )
+    buffer.add_rows(rows)
+    batch = buffer.sample(2, 0)
+    buffer.update_priorities(batch.indices, np.zeros(2, np.float32))
+    state = GameState(0)
+    state.step(int(state.legal_actions()[0]))
+    for player in BASELINES:
+        evaluate_baseline(player, config, 1)
+
+
+@contextlib.contextmanager
+def _log_file(data: DataManager, level: int) -> Iterator[None]:
+    """Warnings and worse go to the run's log, not over the display."""
+    handler = logging.FileHandler(data.paths.logs / "train.log", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    before = root.handlers[:]
+    root.handlers = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers = before
+        handler.close()
+
+
+def train(plan: RunPlan, display: Display) -> TrainingOutcome:
+    """Carry out a plan.
+
+    Raises:
+        DataError: the run cannot be loaded, locked or written to.
+        TrainingDivergedError: the loss is not finite any more; the last commit is intact.
+        WorkersFailedError: self-play workers cannot be kept alive.
+    """
+    started = time.monotonic()
+    data = DataManager(plan.config.persistence, plan.config.train)
+    with display.phase("loading the run"):
+        state = data.load_initial_state()
+    try:
+        with _log_file(data, logging.INFO), stop_on_signals() as stop:
+            for rejected in state.rejected:
+                display.note(f"passed over a damaged commit: {rejected.reason}")
+            loop = _prepare(plan, data, state, display, stop)
+            # What was loaded has been copied into its places.
+            del state
+            outcome = _train_and_report(plan, loop, display, stop, started)
+            with display.phase("finishing uploads to MLflow"):
+                _close(data)
+    finally:
+        _close(data)
+    outcome.uploads_waiting = data.uploads_left
+    outcome.save_failed = data.last_save_failed
+    if not outcome.save_failed:
+        latest = load_for_reading(plan.config.persistence, plan.run_name)
+        assert latest.checkpoint_data is not None
+        outcome.state_digest = state_digest(latest.checkpoint_data, latest.buffer_data)
+    return outcome
+
+
+def _prepare(
+    plan: RunPlan, data: DataManager, state: Any, display: Display, stop: StopRequest
+) -> TrainingLoop:
+    config = plan.config
+    torch.set_num_threads(setup.thread_count(config, data.run_info))
+    network = setup.make_network(config, data.run_info)
+    trainer = Trainer(network, config.train)
+    buffer = ExperienceBuffer(config.train)
+    step = setup.restore_learner(state, network, trainer, buffer)
+    # Only a state that fits may change what the run says of itself.
+    data.write_run_info(setup.describe_run(plan, data.run_info, network))
+    data.save_run_config(config.model_dump(mode="json"))
+    with display.phase("compiling kernels"):
+        warm_up(config)
+    if config.persistence.mlflow:
+        with display.phase("opening MLflow"):
+            problem = data.start_mlflow()
+        if problem:
+            display.note(f"MLflow is off for now: {problem}")
+    workers = setup.worker_count(config)
+    if workers > 0:
+        with display.phase(f"starting Ray with {workers} self-play worker(s)"):
+            setup.start_ray()
+            play = setup.make_play(network, config, workers)
+    else:
+        play = setup.make_play(network, config, 0)
+    sinks = setup.sink_maker(
+        config, data.paths.tensorboard, data.mlflow_tracking_uri, data.mlflow_run_id
+    )
+    stats = setup.make_stats(sinks, remote=workers > 0)
+    progress = Progress()
+    if state.checkpoint_data is not None:
+        stats.tell("set_state", state.checkpoint_data.stats_state)
+        setup.restore_play(state.checkpoint_data, play, progress, config.train.seed)
+    parts = setup.Parts(
+        config, network, trainer, buffer, play, progress, stats, data, global_step=step
+    )
+    games = config.stats.evaluation_games
+    if games and progress.evaluation_before is None and not stop:
+        with display.phase(f"the agent before training plays {games} games"):
+            before = evaluate_agent(network, config, games, "agent before training")
+        progress.evaluation_before = before._asdict()
+    return TrainingLoop(parts, plan.target_steps, display, stop)
+
+
+def _train_and_report(
+    plan: RunPlan, loop: TrainingLoop, display: Display, stop: StopRequest, started: float
+) -> TrainingOutcome:
+    parts = loop.parts
+    try:
+        with display.training():
+            loop.run()
+    finally:
+        parts.play.close()
+        parts.stats.ask("close")
+    complete = parts.global_step >= plan.target_steps
+    scores: list[PlayerScore] = []
+    games = plan.config.stats.evaluation_games
+    if complete and games and not stop:
+        with display.phase(f"the agent after training plays {games} games"):
+            scores = _final_scores(parts, games)
+    return TrainingOutcome(
+        run_name=plan.run_name,
+        complete=complete,
+        stopped_by=stop.signal_name,
+        global_step=parts.global_step,
+        target_steps=plan.target_steps,
+        seconds=time.monotonic() - started,
+        save_failed=parts.data.last_save_failed,
+        uploads_waiting=0,
+        scores=scores,
+    )
+
+
+def _final_scores(parts: setup.Parts, games: int) -> list[PlayerScore]:
+    parts.network.refresh()
+    config = parts.config
+    scores = [evaluate_baseline(player, config, games) for player in BASELINES]
+    before = parts.progress.evaluation_before
+    if before is not None and before["games"] == games:
+        scores.append(PlayerScore(**before))
+    scores.append(evaluate_agent(parts.network, config, games, "agent after training"))
+    return scores
+
+
+def _close(data: DataManager) -> None:
+    try:
+        data.close()
+    except DataError as e:
+        # Already shown and counted by the loop; closing must not hide what ended it.
+        logger.error("%s", e)

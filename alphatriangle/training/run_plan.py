@@ -1,0 +1,254 @@
+"""Which run a ``train`` command means, with which settings, and to which step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from alphatriangle.config import Config, ConfigError, Layer, build, merge, preset
+from alphatriangle.data.errors import DataError, RunExistsError, RunNotFoundError
+from alphatriangle.data.path_manager import PathManager, check_run_name
+from alphatriangle.data.runs import RunSummary, read_run_info, summarize_run, summarize_runs
+from alphatriangle.data.schemas import RunInfo
+from alphatriangle.data.serializer import Serializer
+
+DEFAULT_PRESET: Final = "laptop"
+
+# What a run is; saved state would not fit, or would not mean the same, under another value.
+_FIXED: Final = (
+    "train.seed",
+    "train.gamma",
+    "train.optimizer_type",
+    "model.conv_channels",
+    "model.num_residual_blocks",
+    "model.value_hidden",
+    "model.num_value_atoms",
+    "model.value_min",
+    "model.value_max",
+)
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What the person asked for; None where nothing was said."""
+
+    preset: str | None = None
+    settings: Layer | None = None
+    """Config file and --set, merged."""
+    run_name: str | None = None
+    max_steps: int | None = None
+    resume: str = "auto"
+    """auto, never, a run's name, or a checkpoint's path."""
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What will be done."""
+
+    config: Config
+    run_name: str
+    preset: str | None
+    is_new: bool
+    steps_done: int
+    target_steps: int
+    steps_per_round: int
+    started_from: str | None
+    message: str
+    """For the person: which run, and why this one."""
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """The run already has the steps asked for."""
+        return not self.is_new and self.steps_done >= self.target_steps
+
+
+def plan_run(request: TrainRequest) -> RunPlan:
+    """Decide; nothing is written.
+
+    Raises:
+        ConfigError: settings that cannot be used, or not with the run they are for.
+        DataError: a run or checkpoint asked for is not there, or a name cannot be used.
+    """
+    settings = request.settings or {}
+    if request.data_dir is not None:
+        settings = merge(settings, {"persistence": {"root_data_dir": str(request.data_dir)}})
+    # Bad settings are said first, whatever they would be used for.
+    fresh = build(merge(preset(request.preset or DEFAULT_PRESET), settings))
+    name = request.run_name or fresh.train.run_name
+    if name is not None:
+        check_run_name(name)
+    match request.resume:
+        case "auto":
+            found = _find(fresh, name, request.preset)
+            if found is not None:
+                return _resume(request, settings, fresh, found)
+            return _start(request, settings, fresh, name)
+        case "never":
+            if name is not None and _exists(fresh, name):
+                raise RunExistsError(
+                    f"run {name!r} exists and --resume never was given; "
+                    "choose another --run-name, or leave --resume away to go on with it"
+                )
+            return _start(request, settings, fresh, name)
+        case str(source):
+            return _from_source(request, settings, fresh, name, source)
+
+
+def _find(config: Config, name: str | None, preset_name: str | None) -> RunSummary | None:
+    """The run to go on with: the one named, else the latest unfinished, else the latest."""
+    if name is not None:
+        return summarize_run(config.persistence, name) if _exists(config, name) else None
+    runs = [
+        run
+        for run in summarize_runs(config.persistence)
+        if run.state != "damaged" and (preset_name is None or run.preset == preset_name)
+    ]
+    unfinished = [run for run in runs if run.state != "complete"]
+    return next(iter(unfinished or runs), None)
+
+
+def _exists(config: Config, name: str) -> bool:
+    paths = PathManager(config.persistence, name)
+    return paths.run_info.exists() or any(paths.commits.glob("*.json"))
+
+
+def _start(request: TrainRequest, settings: Layer, fresh: Config, name: str | None) -> RunPlan:
+    chosen = request.preset or DEFAULT_PRESET
+    target = request.max_steps or fresh.train.max_steps
+    run_name = name or _new_name(fresh, chosen)
+    config = build(
+        merge(preset(chosen), settings, {"train": {"run_name": run_name, "max_steps": target}})
+    )
+    source = config.train.load_checkpoint_path or config.train.load_buffer_path
+    return RunPlan(
+        config=config,
+        run_name=run_name,
+        preset=chosen,
+        is_new=True,
+        steps_done=0,
+        target_steps=target,
+        steps_per_round=target,
+        started_from=source,
+        message=f"new run {run_name!r}: {target} steps, preset {chosen}",
+    )
+
+
+def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSummary) -> RunPlan:
+    paths = PathManager(fresh.persistence, run.name)
+    info = read_run_info(paths) or _lost_info(run, fresh)
+    if request.preset is not None and info.preset not in (None, request.preset):
+        raise ConfigError(
+            f"run {run.name!r} was started with preset {info.preset}, not {request.preset}; "
+            "leave --preset away to go on with it, or choose another --run-name"
+        )
+    saved = _saved_settings(paths, info)
+    target = info.target_steps
+    message = f"going on with run {run.name!r} at step {run.step} of {target}"
+    if request.max_steps is not None:
+        target = request.max_steps
+        message = f"going on with run {run.name!r} at step {run.step} to step {target}"
+    elif run.step >= target:
+        target = run.step + info.steps_per_round
+        message = f"run {run.name!r} is complete at step {run.step}: on to step {target}"
+    if run.step >= target:
+        message = f"run {run.name!r} already has {run.step} steps, {target} were asked for"
+    own = {"run_name": run.name, "max_steps": target}
+    if not (settings.get("train", {}).get("load_checkpoint_path")):
+        own |= {"load_checkpoint_path": None, "load_buffer_path": None}
+    root = {"persistence": {"root_data_dir": str(fresh.persistence.root_data_dir)}}
+    config = build(merge(saved, settings, root, {"train": own}))
+    if run.commits:
+        _check_fixed(run.name, build(saved), config)
+    return RunPlan(
+        config=config,
+        run_name=run.name,
+        preset=info.preset,
+        is_new=run.commits == 0,
+        steps_done=run.step,
+        target_steps=target,
+        steps_per_round=info.steps_per_round,
+        started_from=info.started_from,
+        message=message,
+    )
+
+
+def _from_source(
+    request: TrainRequest, settings: Layer, fresh: Config, name: str | None, source: str
+) -> RunPlan:
+    """``--resume RUN`` goes on with that run, or starts the new run named from it."""
+    path = Path(source).expanduser()
+    looks_like_path = path.suffix == ".pkl" or len(path.parts) > 1
+    if not looks_like_path:
+        check_run_name(source)
+        if not _exists(fresh, source):
+            raise RunNotFoundError(
+                f"--resume {source}: there is no such run in {fresh.persistence.root_data_dir}; "
+                "alphatriangle runs list shows all, a path ends in .pkl"
+            )
+        run = summarize_run(fresh.persistence, source)
+        if name is None or name == source:
+            return _resume(request, settings, fresh, run)
+        path = PathManager(fresh.persistence, source).latest_checkpoint
+    if name is not None and _exists(fresh, name):
+        raise RunExistsError(
+            f"run {name!r} exists and cannot start from {source}; choose another --run-name"
+        )
+    serializer = Serializer(fresh.persistence.allowed_globals)
+    checkpoint = serializer.load_checkpoint(path)
+    # The checkpoint says which network it is for; a preset asked for by name says otherwise.
+    base = checkpoint.config if request.preset is None else preset(request.preset)
+    explicit: Layer = {"train": {"load_checkpoint_path": str(path.absolute()), "run_name": None}}
+    layer = merge(base, settings, explicit)
+    steps = build(layer).train.max_steps
+    plan = _start(
+        replace(request, max_steps=request.max_steps or checkpoint.global_step + steps),
+        layer,
+        fresh,
+        name,
+    )
+    return replace(plan, steps_done=checkpoint.global_step, steps_per_round=steps)
+
+
+def _lost_info(run: RunSummary, config: Config) -> RunInfo:
+    """A run without ``run.json``: its commits are what counts."""
+    steps = config.train.max_steps
+    return RunInfo(run_name=run.name, created_at="", target_steps=steps, steps_per_round=steps)
+
+
+def _saved_settings(paths: PathManager, info: RunInfo) -> Layer:
+    try:
+        saved: Any = json.loads(paths.configs.read_bytes())
+    except FileNotFoundError:
+        return preset(info.preset or DEFAULT_PRESET)
+    except (OSError, ValueError) as e:
+        raise DataError(
+            f"{paths.configs} cannot be read ({e}); every checkpoint holds the settings as well: "
+            "restore the file, or remove it to go on with those of the preset"
+        ) from e
+    if not isinstance(saved, dict):
+        raise DataError(f"{paths.configs} does not hold settings")
+    return saved
+
+
+def _check_fixed(name: str, saved: Config, wanted: Config) -> None:
+    for key in _FIXED:
+        section, field = key.split(".")
+        before = getattr(getattr(saved, section), field)
+        after = getattr(getattr(wanted, section), field)
+        if before != after:
+            raise ConfigError(
+                f"{key} is {before} in run {name!r} and cannot become {after}; "
+                "start another run with --run-name"
+            )
+
+
+def _new_name(config: Config, preset_name: str) -> str:
+    base = f"{preset_name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
+    name, number = base, 2
+    while _exists(config, name):
+        name, number = f"{base}-{number}", number + 1
+    return name

@@ -1,0 +1,225 @@
+"""Builds the objects of a run and puts the loaded state into them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alphatriangle.config import Config
+from alphatriangle.data.data_manager import DataManager
+from alphatriangle.data.errors import StateMismatchError
+from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState, RunInfo
+from alphatriangle.data.segments import SegmentedExperiences
+from alphatriangle.features import rows_from_experiences
+from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
+from alphatriangle.rl import ExperienceBuffer, Trainer
+from alphatriangle.stats import StatsCollector, StatsCollectorActor
+from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
+from alphatriangle.training.play import InProcessPlay, PlaySource, RayPlay
+from alphatriangle.training.progress import Progress
+from alphatriangle.training.run_plan import RunPlan
+from alphatriangle.utils.global_rng import seed_everything, set_rng_state
+
+
+@dataclass
+class Parts:
+    """Everything the loop works with."""
+
+    config: Config
+    network: NeuralNetwork
+    trainer: Trainer
+    buffer: ExperienceBuffer
+    play: PlaySource
+    progress: Progress
+    stats: StatsPort
+    data: DataManager
+    global_step: int = 0
+
+
+class StatsPort:
+    """The collector, wherever it lives; calls return at once when it is a Ray actor."""
+
+    def __init__(self, collector: Any) -> None:
+        self.collector = collector
+        self._remote = not isinstance(collector, StatsCollector)
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        """Call a method for its effect."""
+        target = getattr(self.collector, method)
+        if self._remote:
+            target.remote(*arguments)
+        else:
+            target(*arguments)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method and wait for its result, and so for everything told before."""
+        target = getattr(self.collector, method)
+        if self._remote:
+            import ray
+
+            return ray.get(target.remote(*arguments))
+        return target(*arguments)
+
+
+def core_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_count(config: Config) -> int:
+    """Self-play processes: as configured, or cores - 1, at least 1."""
+    wanted = config.train.num_workers
+    return max(core_count() - 1, 1) if wanted < 0 else wanted
+
+
+def thread_count(config: Config, info: RunInfo | None) -> int:
+    """torch threads of the training process: as configured, as before, or the cores left over.
+
+    In-process runs keep the number they began with, because it decides the order of sums.
+    """
+    if config.train.num_threads:
+        return config.train.num_threads
+    workers = worker_count(config)
+    if workers == 0:
+        return info.num_threads if info and info.num_threads else core_count()
+    return max(core_count() - workers, 1)
+
+
+def make_network(config: Config, info: RunInfo | None) -> NeuralNetwork:
+    """The network, with the arithmetic the run began with."""
+    model = config.model
+    if info is not None and info.inference_dtype is not None:
+        model = model.model_copy(update={"inference_dtype": info.inference_dtype})
+    seed_everything(config.train.seed)
+    return NeuralNetwork(model, config.train.device)
+
+
+def describe_run(plan: RunPlan, info: RunInfo | None, network: NeuralNetwork) -> RunInfo:
+    """``run.json`` for what is about to be done."""
+    fields: dict[str, Any] = {
+        "run_name": plan.run_name,
+        "preset": plan.preset,
+        "target_steps": plan.target_steps,
+        "steps_per_round": plan.steps_per_round,
+        "started_from": plan.started_from,
+        "inference_dtype": str(network.inference_dtype).removeprefix("torch."),
+        "num_threads": torch.get_num_threads(),
+    }
+    if info is not None:
+        return RunInfo.model_validate(info.model_dump() | fields)
+    return RunInfo(created_at=datetime.now(UTC).isoformat(timespec="seconds"), **fields)
+
+
+def restore_learner(
+    state: LoadedTrainingState, network: NeuralNetwork, trainer: Trainer, buffer: ExperienceBuffer
+) -> int:
+    """Put the loaded state into the learner; returns the training step it stands at.
+
+    Raises:
+        StateMismatchError: it does not fit; the message names what.
+    """
+    checkpoint = state.checkpoint_data
+    source = state.source or "the saved state"
+    try:
+        if checkpoint is not None:
+            network.set_weights(checkpoint.model_state_dict)
+            trainer.load_state_dict(
+                {
+                    "optimizer": checkpoint.optimizer_state_dict,
+                    "scheduler": checkpoint.components.get(
+                        "scheduler", trainer.scheduler.state_dict()
+                    ),
+                    "steps": checkpoint.global_step,
+                }
+            )
+        if state.buffer_data is not None:
+            _restore_buffer(state.buffer_data, buffer)
+    except WeightsMismatchError as e:
+        raise StateMismatchError(f"{source}: {e}") from e
+    except (KeyError, ValueError) as e:
+        raise StateMismatchError(f"{source} does not fit this configuration: {e}") from e
+    return checkpoint.global_step if checkpoint is not None else 0
+
+
+def _restore_buffer(data: BufferData, buffer: ExperienceBuffer) -> None:
+    items = data.buffer_list
+    rows = items.rows() if isinstance(items, SegmentedExperiences) else rows_from_experiences(items)
+    buffer.load_state_dict(data.buffer_state(), rows)
+
+
+def restore_play(
+    checkpoint: CheckpointData, play: PlaySource, progress: Progress, seed: int
+) -> None:
+    """Put the loaded state into self-play and the counters.
+
+    Under another seed the episodes are other games: then self-play begins with its first.
+
+    Raises:
+        StateMismatchError: the games in flight do not fit the configuration.
+    """
+    components = checkpoint.components
+    try:
+        same_games = checkpoint.config.get("train", {}).get("seed", seed) == seed
+        if "play" in components and same_games:
+            play.load_state_dict(components["play"])
+        if "progress" in components:
+            progress.load_state_dict(components["progress"])
+    except (KeyError, ValueError) as e:
+        raise StateMismatchError(f"the games in flight cannot go on: {e}") from e
+    if checkpoint.rng_state:
+        set_rng_state(checkpoint.rng_state)
+
+
+def sink_maker(
+    config: Config, tensorboard: Path, tracking_uri: str, run_id: str | None
+) -> Callable[[], Sequence[Sink]]:
+    """Makes the sinks in the process that will use them."""
+
+    def make() -> Sequence[Sink]:
+        sinks: list[Sink] = []
+        if config.stats.tensorboard:
+            sinks.append(TensorBoardSink(tensorboard))
+        if run_id is not None:
+            sinks.append(MlflowSink(tracking_uri, run_id))
+        return sinks
+
+    return make
+
+
+def make_stats(make_sinks: Callable[[], Sequence[Sink]], *, remote: bool) -> StatsPort:
+    """The collector: in this process, or as an actor that outlives the death of its process."""
+    if not remote:
+        return StatsPort(StatsCollector(make_sinks()))
+    import ray
+
+    actor = ray.remote(StatsCollectorActor)
+    return StatsPort(
+        actor.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(make_sinks)
+    )
+
+
+def start_ray() -> None:
+    """A local Ray without dashboard, or the cluster that RAY_ADDRESS names."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        return
+    local: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        local = {"include_dashboard": False, "num_cpus": core_count()}
+    ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False, **local)
+
+
+def make_play(network: NeuralNetwork, config: Config, workers: int) -> PlaySource:
+    """Self-play in this process or in so many Ray actors."""
+    if workers == 0:
+        return InProcessPlay(network, config)
+    return RayPlay(network, config, workers)
