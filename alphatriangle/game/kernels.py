@@ -200,7 +200,7 @@ def greedy_action(
     n = legal_actions(board[0], board[1], slots, actions)
     best = -1
     ties = 0
-    chosen = np.int64(-1)
+    chosen = -1
     draw_key = derive_key(np.int64(key >> _ONE), STREAM_PLAYER, counter)
     for i in range(n):
         action = np.int64(actions[i])
@@ -208,11 +208,11 @@ def greedy_action(
         if cleared > best:
             best = cleared
             ties = 1
-            chosen = action
+            chosen = action  # type: ignore[assignment]
         elif cleared == best:
             ties += 1
             if draw_below(draw_key, np.uint64(i), np.uint64(ties)) == _ZERO:
-                chosen = action
+                chosen = action  # type: ignore[assignment]
     return chosen
 
 

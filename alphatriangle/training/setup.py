@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -215,6 +216,8 @@ def start_ray() -> None:
     local: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
         local = {"include_dashboard": False, "num_cpus": core_count()}
+    # Its notes on security modes belong to Ray's logs, not over the display.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False, **local)
 
 

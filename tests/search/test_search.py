@@ -1,0 +1,226 @@
+"""What the search promises: no clairvoyance, distinct leaves, legal moves, and the best move."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from alphatriangle.config import Config, SearchConfig
+from alphatriangle.game import GameState, geometry, kernels
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.search import search
+from alphatriangle.search import tree as tr
+from alphatriangle.search.search import SearchResult
+from alphatriangle.utils.types import Evaluation
+from tests.conftest import make_network, tiny_config
+
+GAMMA = 0.9
+
+
+class HashedEvaluator:
+    """A network whose answers are arbitrary but fixed for each position; it remembers the asked."""
+
+    def __init__(self) -> None:
+        self.rounds: list[list[tuple[int, ...]]] = []
+
+    def value(self, board: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -> float:
+        seed = [int(board[0]) % 2**32, int(board[0]) >> 32, int(board[1]), *(slots + 1).tolist()]
+        return float(np.random.default_rng(seed).uniform(0, 3))
+
+    def evaluate(self, boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -> Evaluation:
+        self.rounds.append(
+            [(*map(int, b), *map(int, s)) for b, s in zip(boards, slots, strict=True)]
+        )
+        values = [self.value(b, s) for b, s in zip(boards, slots, strict=True)]
+        logits = np.zeros((len(boards), geometry.ACTIONS), np.float32)
+        return Evaluation(logits, np.array(values, np.float32))
+
+
+def solve(game: GameState, evaluator: HashedEvaluator) -> tuple[float, dict[int, float]]:
+    """(value, Q of each action) of the rest of the deal by brute force over all orders."""
+    q: dict[int, float] = {}
+    for action in game.legal_actions().tolist():
+        slot, anchor = divmod(action, geometry.CELLS)
+        shape = int(game.slots[slot])
+        lo, hi, cleared = kernels.place(game.board[0], game.board[1], shape, anchor)
+        reward = 0.01 * len(geometry.SHAPES[shape]) + 0.5 * cleared
+        slots = game.slots.copy()
+        slots[slot] = -1
+        rest = GameState.from_position(int(lo) | int(hi) << 64, slots)
+        if (slots < 0).all():
+            q[action] = reward + GAMMA * evaluator.value(rest.board, slots)
+        elif rest.is_over:
+            q[action] = reward
+        else:
+            q[action] = reward + 0.005 + GAMMA * solve(rest, evaluator)[0]
+    return max(q.values()), q
+
+
+def crowded_positions(count: int) -> list[GameState]:
+    """Positions with two or three shapes left and few legal moves."""
+    positions = []
+    seed = 0
+    while len(positions) < count:
+        seed += 1
+        chance = np.random.default_rng(seed)
+        holes = chance.choice(geometry.CELLS, 30, replace=False).tolist()
+        board = geometry.PLAYABLE_MASK & ~geometry.mask_of(holes)
+        slots = chance.integers(0, geometry.NUM_SHAPES, 3)
+        if seed % 2:
+            slots[seed % 3] = -1
+        game = GameState.from_position(board, slots)
+        if 2 <= game.legal_actions().size <= 14:
+            positions.append(game)
+    return positions
+
+
+def test_with_enough_simulations_it_finds_the_best_move() -> None:
+    """Against brute force, value included: rewards, discount and survival are in the backup."""
+    positions = crowded_positions(24)
+    evaluator = HashedEvaluator()
+    settings = SearchConfig(num_simulations=1500, max_considered_actions=144)
+    results = search(positions, evaluator, settings, GAMMA)
+    assert any((p.slots >= 0).sum() == 3 for p in positions)
+    for position, result in zip(positions, results, strict=True):
+        value, q = solve(position, evaluator)
+        assert q[result.action] == pytest.approx(value, abs=1e-5)
+        if (position.slots >= 0).sum() == 2:
+            # Two shapes are searched to the end here, so the value is exact as well.
+            assert result.value == pytest.approx(value, abs=1e-5)
+
+
+def test_no_clairvoyance() -> None:
+    """Positions that differ only in what will be dealt give the same search, bit for bit."""
+    network = make_network(tiny_config())
+    settings = SearchConfig(num_simulations=64)
+    for left in (1, 2, 3):
+        slots = [4, 9, 13][:left] + [-1] * (3 - left)
+        worlds = [GameState.from_position(0, slots, seed, seed) for seed in range(5)]
+        results = [search([world], network, settings, GAMMA)[0] for world in worlds]
+        for other in results[1:]:
+            assert_same(results[0], other)
+        # The worlds do differ: after the same moves their deals do.
+        for world in worlds:
+            for _ in range(left):
+                world.step(int(world.legal_actions()[0]))
+        assert len({tuple(world.slots) for world in worlds}) > 1
+
+
+def assert_same(a: SearchResult, b: SearchResult) -> None:
+    assert a.action == b.action
+    assert a.value == b.value
+    for name in ("actions", "policy", "visits", "q_values"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_every_network_row_is_a_distinct_leaf() -> None:
+    """No position of a game is evaluated twice, in a round or over the whole search."""
+    positions = [GameState(5, episode) for episode in range(12)]
+    evaluator = HashedEvaluator()
+    search(positions, evaluator, SearchConfig(num_simulations=40), GAMMA)
+    assert len(evaluator.rounds) >= 40
+    for row in evaluator.rounds:
+        assert len(row) <= len(positions)
+    alone = []
+    for position in positions:
+        own = HashedEvaluator()
+        search([position], own, SearchConfig(num_simulations=40), GAMMA)
+        rows = [row for round_ in own.rounds for row in round_]
+        assert len(rows) == len(set(rows)) == 41
+        alone += rows
+    # Together the games ask for what they ask for alone: lockstep changes nothing.
+    assert Counter(row for round_ in evaluator.rounds for row in round_) == Counter(alone)
+
+
+def test_orders_of_the_same_placements_are_one_node() -> None:
+    """Transpositions merge: two shapes far apart have one afterstate, not one per order."""
+    evaluator = HashedEvaluator()
+    game = GameState.from_position(0, [4, 0, -1])
+    search([game], evaluator, SearchConfig(num_simulations=800), GAMMA)
+    rows = [row for round_ in evaluator.rounds for row in round_]
+    assert len(rows) == len(set(rows))
+
+
+def test_illegal_moves_are_never_visited() -> None:
+    network = make_network(tiny_config())
+    positions = [*crowded_positions(10), *(GameState(1, e) for e in range(10))]
+    results = search(positions, network, SearchConfig(num_simulations=50), GAMMA)
+    for position, result in zip(positions, results, strict=True):
+        legal = position.legal_actions().tolist()
+        assert result.actions.tolist() == legal
+        assert result.action in legal
+        assert result.policy.sum() == pytest.approx(1.0, abs=1e-5)
+        assert (result.policy >= 0).all()
+
+
+def test_equal_shapes_are_searched_once() -> None:
+    """The same shape in two slots offers the same moves twice; only the first slot plays them."""
+    result = search(
+        [GameState.from_position(0, [7, 7, 7])],
+        make_network(tiny_config()),
+        SearchConfig(num_simulations=64, max_considered_actions=144),
+        GAMMA,
+    )[0]
+    later = result.actions >= geometry.CELLS
+    assert later.any()
+    assert result.visits[later].sum() == 0
+    assert result.policy[later].sum() == 0
+
+
+def test_simulations_are_counted_and_halved() -> None:
+    settings = SearchConfig(num_simulations=16, max_considered_actions=8)
+    result = search([GameState(2)], make_network(tiny_config()), settings, GAMMA)[0]
+    assert result.visits.sum() == 16
+    assert sorted(result.visits[result.visits > 0].tolist()) == [1, 1, 1, 1, 2, 2, 4, 4]
+
+
+def test_with_one_shape_left_each_candidate_is_looked_at_once() -> None:
+    result = search(
+        [GameState.from_position(0, [-1, 3, -1])],
+        make_network(tiny_config()),
+        SearchConfig(num_simulations=16, max_considered_actions=4),
+        GAMMA,
+    )[0]
+    assert sorted(result.visits[result.visits > 0].tolist()) == [1] * 16
+
+
+def test_the_policy_target_improves_on_the_prior() -> None:
+    """Expected Q under the target is at least that under the prior (theorem of section 4)."""
+    evaluator = HashedEvaluator()
+    for result in search(
+        crowded_positions(12),
+        evaluator,
+        SearchConfig(num_simulations=400, max_considered_actions=144),
+        GAMMA,
+    ):
+        prior = np.full(len(result.actions), 1 / len(result.actions))
+        assert result.policy @ result.q_values >= prior @ result.q_values - 1e-9
+
+
+def test_noise_is_keyed_by_seed_and_absent_in_evaluation(network: NeuralNetwork) -> None:
+    settings = SearchConfig(num_simulations=8, gumbel_scale=2.0)
+    games = [GameState(1, e) for e in range(20)]
+
+    def actions(seed: int, noise: bool) -> list[int]:
+        results = search(games, network, settings, GAMMA, seed=seed, noise=noise)
+        return [r.action for r in results]
+
+    assert actions(1, True) == actions(1, True)
+    assert actions(1, True) != actions(2, True)
+    assert actions(1, False) == actions(2, False)
+
+
+def test_a_finished_game_is_refused(network: NeuralNetwork) -> None:
+    over = GameState.from_position(geometry.PLAYABLE_MASK, [0, 1, 2])
+    with pytest.raises(ValueError, match="over"):
+        search([over], network, SearchConfig(), GAMMA)
+
+
+def test_nodes_and_edges_never_outgrow_their_arrays(config: Config) -> None:
+    params = tr.params_from_config(SearchConfig(num_simulations=5), GAMMA)
+    tree = tr.make_tree(2, params)
+    assert tree.node_board.shape[1] >= 3 * params.num_simulations + 1
+    assert tree.edge_child.shape[1] == tree.node_board.shape[1] * geometry.MAX_LEGAL
