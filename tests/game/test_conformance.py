@@ -47,7 +47,8 @@ def run(path: Path) -> subprocess.CompletedProcess[str]:
 def test_the_command_prints_counts_and_exits_by_them(tmp_path: Path) -> None:
     good = run(GOLDEN)
     assert (good.returncode, good.stdout) == (0, "40 games, 1082 steps, 0 mismatches\n")
-    game = json.loads(gzip.open(GOLDEN).readline())
+    with gzip.open(GOLDEN) as lines:
+        game = json.loads(lines.readline())
     game["steps"][0]["reward"] = 9.0
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text(json.dumps(game) + "\n")
