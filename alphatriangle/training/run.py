@@ -131,8 +131,9 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
             # What was loaded has been copied into its places.
             del state
             outcome = _train_and_report(plan, loop, display, stop, started)
-            with display.phase("finishing uploads to MLflow"):
-                _close(data)
+            if data.mlflow_run_id is not None:
+                with display.phase("finishing uploads to MLflow"):
+                    _close(data)
     finally:
         _close(data)
     outcome.uploads_waiting = data.uploads_left

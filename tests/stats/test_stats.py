@@ -1,0 +1,163 @@
+"""Events become points, and no sink gets a point twice."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow.tracking import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from alphatriangle.data.mlflow_log import open_run, tracking_uri
+from alphatriangle.stats import Event, StatsCollector
+from alphatriangle.stats.aggregate import aggregate, aggregate_values
+from alphatriangle.stats.collector import UnknownMetricError
+from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
+
+values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)
+
+
+@given(values, st.floats(0.1, 100))
+def test_aggregations(seen: list[float], seconds: float) -> None:
+    expected = {
+        "mean": statistics.fmean(seen),
+        "sum": sum(seen),
+        "rate": sum(seen) / seconds,
+        "latest": seen[-1],
+        "min": min(seen),
+        "max": max(seen),
+        "std": statistics.pstdev(seen),
+        "count": len(seen),
+    }
+    for kind, value in expected.items():
+        assert aggregate_values(seen, kind, seconds) == pytest.approx(value)  # type: ignore[arg-type]
+
+
+def test_points_are_named_by_metric_and_aggregation() -> None:
+    events = [Event("episode/score", v, 3) for v in (1.0, 2.0, 6.0)]
+    events.append(Event("train/learning_rate", 0.5, 3))
+    points = aggregate(events, seconds=2.0)
+    assert points["episode/score"] == 3.0
+    assert points["episode/score_max"] == 6.0
+    assert points["episode/score_count"] == 3.0
+    assert points["train/learning_rate"] == 0.5
+    assert "loss/total" not in points
+
+
+def test_a_rate_needs_time() -> None:
+    assert aggregate_values([5.0], "rate", 0.0) == 0.0
+
+
+class ListSink:
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.last_steps: dict[str, int] = {}
+        self.points: list[tuple[int, dict[str, float]]] = []
+
+    def write(self, step: int, points: Mapping[str, float]) -> None:
+        self.points.append((step, dict(points)))
+        self.last_steps.update(dict.fromkeys(points, step))
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_interval_is_written_once_and_forgotten() -> None:
+    sink = ListSink()
+    collector = StatsCollector([sink])
+    collector.log([Event("loss/total", 1.0, 1), Event("loss/total", 3.0, 2)])
+    assert collector.write(2) == {"loss/total": 2.0}
+    assert collector.write(4) == {}
+    assert sink.points == [(2, {"loss/total": 2.0})]
+    assert collector.latest() == {"loss/total": 2.0}
+
+
+def test_unknown_metrics_are_refused() -> None:
+    collector = StatsCollector()
+    with pytest.raises(UnknownMetricError, match="loss/totl"):
+        collector.log([Event("loss/total", 1.0, 1), Event("loss/totl", 1.0, 1)])
+    assert collector.write(1) == {}
+
+
+def test_a_half_interval_survives_in_the_state() -> None:
+    """Interrupted in the middle of an interval, the point is that of the whole interval."""
+    before = StatsCollector()
+    before.log([Event("loss/total", 1.0, 1)])
+    after = StatsCollector()
+    after.set_state(before.get_state())
+    after.log([Event("loss/total", 3.0, 2)])
+    assert after.write(2) == {"loss/total": 2.0}
+
+
+def tensorboard_points(folder: Path) -> list[tuple[str, int, float]]:
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    tags = accumulator.Tags()["scalars"]
+    return [(tag, e.step, e.value) for tag in tags for e in accumulator.Scalars(tag)]
+
+
+@pytest.fixture
+def mlflow_run(tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "mlruns").mkdir()
+    _, run_id = open_run(tmp_path / "mlruns", "test", "run", None)
+    return tracking_uri(tmp_path / "mlruns"), run_id
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
+def test_replayed_steps_appear_once(tmp_path: Path, mlflow_run: tuple[str, str], kind: str) -> None:
+    """After a kill, steps since the last commit are trained again; their points are there."""
+    uri, run_id = mlflow_run
+    make: Callable[[], Sink] = (
+        (lambda: TensorBoardSink(tmp_path / "tb"))
+        if kind == "tensorboard"
+        else (lambda: MlflowSink(uri, run_id))
+    )
+
+    def train(steps: range) -> None:
+        collector = StatsCollector([make()])
+        for step in steps:
+            collector.log([Event("loss/total", float(step), step)])
+            collector.write(step)
+        collector.close()
+
+    train(range(0, 6))
+    train(range(3, 9))  # a new process, back at the commit of step 2
+    if kind == "tensorboard":
+        seen = [(step, value) for _, step, value in tensorboard_points(tmp_path / "tb")]
+    else:
+        history = MlflowClient(uri).get_metric_history(run_id, "loss/total")
+        seen = [(m.step, m.value) for m in history]
+    assert sorted(seen) == [(step, float(step)) for step in range(9)]
+
+
+def test_a_torn_tensorboard_file_is_read_up_to_the_tear(tmp_path: Path) -> None:
+    sink = TensorBoardSink(tmp_path)
+    for step in range(4):
+        sink.write(step, {"loss/total": 1.0})
+    sink.close()
+    (path,) = tmp_path.glob("events*")
+    path.write_bytes(path.read_bytes()[:-5])
+    assert TensorBoardSink(tmp_path).last_steps == {"loss/total": 2}
+
+
+def test_mlflow_takes_later_what_it_could_not_take(
+    tmp_path: Path, mlflow_run: tuple[str, str]
+) -> None:
+    uri, run_id = mlflow_run
+    sink = MlflowSink(uri, run_id)
+    database = tmp_path / "mlruns" / "mlflow.db"
+    content = database.read_bytes()
+    database.write_bytes(b"this is no database any more" * 100)
+    sink.write(1, {"loss/total": 1.0, "train/td_error": float("nan")})
+    database.write_bytes(content)
+    sink.write(2, {"loss/total": 2.0})
+    history = MlflowClient(uri).get_metric_history(run_id, "loss/total")
+    assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 2.0)]

@@ -1,0 +1,62 @@
+"""Run the real command in a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import tiny_settings
+
+COMMAND = [sys.executable, "-c", "from alphatriangle.cli.app import main; main()"]
+
+
+def alphatriangle(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=240, **options
+    )
+
+
+def train_arguments(data: Path, *more: str, steps: int = 24) -> list[str]:
+    return [
+        "train", "--preset", "quick", "--run-name", "r", "--data-dir", str(data), "--seed", "7",
+        "--max-steps", str(steps), *tiny_settings(), *more,
+    ]  # fmt: skip
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    """Start a command whose output comes line by line."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def send_when(
+    process: subprocess.Popen[str], condition: Callable[[], bool], number: signal.Signals
+) -> bool:
+    """Send the signal as soon as the condition holds; False when the process ended before."""
+    while process.poll() is None:
+        if condition():
+            process.send_signal(number)
+            return True
+    return False
+
+
+def commits(data: Path, run: str = "r") -> list[str]:
+    return sorted(p.name for p in (data / "runs" / run / "commits").glob("step_*.json"))
+
+
+def show(data: Path, run: str = "r") -> dict[str, Any]:
+    result = alphatriangle("runs", "show", run, "--data-dir", str(data), "--json")
+    assert result.returncode == 0, result.stderr
+    facts: dict[str, Any] = json.loads(result.stdout)
+    return facts

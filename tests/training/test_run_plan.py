@@ -1,0 +1,157 @@
+"""Which run a command means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alphatriangle.config import ConfigError
+from alphatriangle.data.errors import (
+    CheckpointNotFoundError,
+    DataError,
+    InvalidRunNameError,
+    RunExistsError,
+    RunNotFoundError,
+)
+from alphatriangle.data.schemas import RunInfo
+from alphatriangle.training.run_plan import RunPlan, TrainRequest, plan_run
+from tests.conftest import TINY
+from tests.data.helpers import started
+
+
+def plan(tmp_path: Path, **request: Any) -> RunPlan:
+    return plan_run(TrainRequest(data_dir=tmp_path / "data", **request))
+
+
+def carry_out(plan: RunPlan, steps: int) -> None:
+    """Do what training would do to the disk."""
+    training = started(plan.config)
+    training.manager.write_run_info(
+        RunInfo(
+            run_name=plan.run_name,
+            created_at="2026",
+            preset=plan.preset,
+            target_steps=plan.target_steps,
+            steps_per_round=plan.steps_per_round,
+        )
+    )
+    training.manager.save_run_config(plan.config.model_dump(mode="json"))
+    training.step = steps - 1
+    if steps:
+        training.commit()
+    training.manager.close()
+
+
+def tiny() -> dict[str, Any]:
+    settings = {section: dict(fields) for section, fields in TINY.items()}
+    del settings["train"]["run_name"], settings["train"]["max_steps"]
+    return settings
+
+
+def test_the_first_run_is_new_with_the_steps_of_its_preset(tmp_path: Path) -> None:
+    first = plan(tmp_path, preset="quick")
+    assert first.is_new
+    assert first.run_name.startswith("quick-")
+    assert first.target_steps == first.config.train.max_steps == 600
+    assert not (tmp_path / "data").exists(), "planning writes nothing"
+
+
+def test_again_goes_on_with_the_same_run_to_its_end_then_as_far_again(tmp_path: Path) -> None:
+    first = plan(tmp_path, preset="quick", settings=tiny())
+    carry_out(first, 250)
+    second = plan(tmp_path, preset="quick", settings=tiny())
+    assert (second.run_name, second.target_steps) == (first.run_name, 600)
+    assert second.steps_done == 250
+    carry_out(second, 600)
+    third = plan(tmp_path, preset="quick", settings=tiny())
+    assert (third.run_name, third.target_steps) == (first.run_name, 1200)
+    carry_out(third, 700)
+    assert plan(tmp_path, preset="quick", settings=tiny()).target_steps == 1200
+
+
+def test_max_steps_is_the_total(tmp_path: Path) -> None:
+    carry_out(plan(tmp_path, preset="quick", settings=tiny()), 600)
+    longer = plan(tmp_path, preset="quick", settings=tiny(), max_steps=700)
+    assert (longer.target_steps, longer.nothing_to_do) == (700, False)
+    enough = plan(tmp_path, preset="quick", settings=tiny(), max_steps=500)
+    assert enough.nothing_to_do
+    assert "already has 600 steps" in enough.message
+
+
+def test_an_unfinished_run_comes_before_a_complete_one(tmp_path: Path) -> None:
+    carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="half"), 10)
+    carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="whole"), 600)
+    assert plan(tmp_path, preset="quick", settings=tiny()).run_name == "half"
+
+
+def test_a_run_of_another_preset_is_not_taken(tmp_path: Path) -> None:
+    carry_out(plan(tmp_path, preset="laptop", settings=tiny(), run_name="long"), 10)
+    assert plan(tmp_path, preset="quick", settings=tiny()).is_new
+    assert plan(tmp_path, settings=tiny()).run_name == "long", "without a preset, any"
+    with pytest.raises(ConfigError, match="laptop, not quick"):
+        plan(tmp_path, preset="quick", settings=tiny(), run_name="long")
+
+
+def test_settings_are_those_of_the_run_not_of_the_moment(tmp_path: Path) -> None:
+    carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="r"), 10)
+    again = plan(tmp_path, run_name="r")
+    assert again.config.model.conv_channels == 8
+    changed = plan(tmp_path, run_name="r", settings={"train": {"learning_rate": 0.5}})
+    assert changed.config.train.learning_rate == 0.5
+    assert changed.config.train.batch_size == 16
+
+
+def test_what_a_run_is_cannot_change(tmp_path: Path) -> None:
+    carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="r"), 10)
+    with pytest.raises(ConfigError, match=r"train\.seed is 0 in run 'r' and cannot become 4"):
+        plan(tmp_path, run_name="r", settings={"train": {"seed": 4}})
+    with pytest.raises(ConfigError, match=r"model\.conv_channels is 8"):
+        plan(tmp_path, run_name="r", settings={"model": {"conv_channels": 12}})
+
+
+def test_resume_never_makes_a_new_run(tmp_path: Path) -> None:
+    first = plan(tmp_path, preset="quick", settings=tiny())
+    carry_out(first, 10)
+    assert plan(tmp_path, preset="quick", settings=tiny(), resume="never").is_new
+    with pytest.raises(RunExistsError, match=first.run_name):
+        plan(tmp_path, preset="quick", run_name=first.run_name, resume="never")
+
+
+def test_resume_by_name_and_by_path(tmp_path: Path) -> None:
+    carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="r"), 10)
+    assert plan(tmp_path, resume="r").run_name == "r"
+    branch = plan(tmp_path, resume="r", run_name="branch")
+    assert branch.is_new
+    assert branch.config.model.conv_channels == 8
+    assert (branch.steps_done, branch.target_steps) == (10, 610)
+    path = tmp_path / "data/runs/r/checkpoints/latest.pkl"
+    by_path = plan(tmp_path, resume=str(path), run_name="b2")
+    assert by_path.config.train.load_checkpoint_path == str(path)
+    with pytest.raises(RunNotFoundError, match="nowhere"):
+        plan(tmp_path, resume="nowhere")
+    with pytest.raises(CheckpointNotFoundError, match=r"nowhere\.pkl"):
+        plan(tmp_path, resume=str(tmp_path / "nowhere.pkl"))
+    with pytest.raises(RunExistsError):
+        plan(tmp_path, resume=str(path), run_name="r")
+
+
+def test_a_run_that_died_before_its_first_commit_is_gone_on_with(tmp_path: Path) -> None:
+    first = plan(tmp_path, preset="quick", settings=tiny())
+    carry_out(first, 0)
+    again = plan(tmp_path, preset="quick", settings=tiny())
+    assert again.run_name == first.run_name
+    assert again.is_new
+
+
+def test_bad_input_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRunNameError):
+        plan(tmp_path, run_name="../up")
+    with pytest.raises(ConfigError, match="quick, laptop, full"):
+        plan(tmp_path, preset="quikc")
+    carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="r"), 10)
+    configs = tmp_path / "data/runs/r/configs.json"
+    configs.write_text("{")
+    with pytest.raises(DataError, match=r"configs\.json"):
+        plan(tmp_path, run_name="r")
