@@ -158,42 +158,41 @@ class DataManager:
             RunExistsError: resuming is switched off and the run has commits.
             DataError: an explicit path is missing or damaged.
         """
+        # What was asked for by path is read first: if it cannot be, no run has been begun.
+        explicit = self._load_explicit()
         self.paths.make_folders()
         self._lock.acquire()
         try:
-            return self._load()
+            return self._load(explicit)
         except BaseException:
             self._lock.release()
             raise
 
-    def _load(self) -> LoadedTrainingState:
+    def _load(self, explicit: LoadedTrainingState | None) -> LoadedTrainingState:
         if self.paths.run_info.exists():
             self.run_info = read_json(self.paths.run_info, RunInfo, CorruptRunInfoError)
-        config = self.train_config
         known = list_commits(self.paths)
         has_commits = bool(known.commits or known.unreadable)
-        explicit = bool(config.load_checkpoint_path or config.load_buffer_path)
-        if has_commits and not (config.auto_resume_latest and not explicit):
+        if has_commits and (explicit or not self.train_config.auto_resume_latest):
             what = "start from another state" if explicit else "start afresh"
             raise RunExistsError(
                 f"run {self.run_name!r} has {len(known.commits)} commits and cannot {what}; "
                 "choose another --run-name, or resume it with --resume auto"
             )
-        if explicit:
-            state = self._load_explicit()
-        elif has_commits:
+        state = explicit or LoadedTrainingState()
+        if has_commits:
             state = load_newest(self.paths, known, self.serializer)
-        else:
-            state = LoadedTrainingState()
         self._writer = CommitWriter(self.paths, self.persist_config, self.serializer)
         self._writer.remove_garbage()
-        if state.commit is not None and state.commit.run_name == self.run_name and not explicit:
+        if state.commit is not None:
             self._writer.continue_from(state.commit)
         return state
 
-    def _load_explicit(self) -> LoadedTrainingState:
+    def _load_explicit(self) -> LoadedTrainingState | None:
         checkpoint_path = self.train_config.load_checkpoint_path
         buffer_path = self.train_config.load_buffer_path
+        if checkpoint_path is None and buffer_path is None:
+            return None
         state = LoadedTrainingState(source=checkpoint_path or buffer_path)
         if checkpoint_path is not None:
             path = Path(checkpoint_path).expanduser()

@@ -32,6 +32,7 @@ from alphatriangle.training.play import make_self_play
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.training.signals import StopRequest, stop_on_signals
+from alphatriangle.utils.device import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +119,10 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
         DataError: the run cannot be loaded, locked or written to.
         TrainingDivergedError: the loss is not finite any more; the last commit is intact.
         WorkersFailedError: self-play workers cannot be kept alive.
+        DeviceNotAvailableError: the device asked for is not there; nothing has been written.
     """
     started = time.monotonic()
+    choose_device(plan.config.train.device)
     data = DataManager(plan.config.persistence, plan.config.train)
     with display.phase("loading the run"):
         state = data.load_initial_state()
@@ -154,16 +157,8 @@ def _prepare(
     trainer = Trainer(network, config.train)
     buffer = ExperienceBuffer(config.train)
     step = setup.restore_learner(state, network, trainer, buffer)
-    # Only a state that fits may change what the run says of itself.
-    data.write_run_info(setup.describe_run(plan, data.run_info, network))
-    data.save_run_config(config.model_dump(mode="json"))
     with display.phase("compiling kernels"):
         warm_up(config)
-    if config.persistence.mlflow:
-        with display.phase("opening MLflow"):
-            problem = data.start_mlflow()
-        if problem:
-            display.note(f"MLflow is off for now: {problem}")
     workers = setup.worker_count(config)
     if workers > 0:
         with display.phase(f"starting Ray with {workers} self-play worker(s)"):
@@ -171,14 +166,23 @@ def _prepare(
             play = setup.make_play(network, config, workers)
     else:
         play = setup.make_play(network, config, 0)
+    progress = Progress()
+    if state.checkpoint_data is not None:
+        setup.restore_play(state.checkpoint_data, play, progress, config.train.seed)
+    # Everything fits: only now may the run say something else of itself than before.
+    data.write_run_info(setup.describe_run(plan, data.run_info, network))
+    data.save_run_config(config.model_dump(mode="json"))
+    if config.persistence.mlflow:
+        with display.phase("opening MLflow"):
+            problem = data.start_mlflow()
+        if problem:
+            display.note(f"MLflow is off for now: {problem}")
     sinks = setup.sink_maker(
         config, data.paths.tensorboard, data.mlflow_tracking_uri, data.mlflow_run_id
     )
     stats = setup.make_stats(sinks, remote=workers > 0)
-    progress = Progress()
     if state.checkpoint_data is not None:
         stats.tell("set_state", state.checkpoint_data.stats_state)
-        setup.restore_play(state.checkpoint_data, play, progress, config.train.seed)
     parts = setup.Parts(
         config, network, trainer, buffer, play, progress, stats, data, global_step=step
     )

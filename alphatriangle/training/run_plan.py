@@ -105,7 +105,9 @@ def _find(config: Config, name: str | None, preset_name: str | None) -> RunSumma
     runs = [
         run
         for run in summarize_runs(config.persistence)
-        if run.state != "damaged" and (preset_name is None or run.preset == preset_name)
+        if run.state != "damaged"
+        and (run.commits or run.target_steps is not None)
+        and (preset_name is None or run.preset == preset_name)
     ]
     unfinished = [run for run in runs if run.state != "complete"]
     return next(iter(unfinished or runs), None)
@@ -156,8 +158,9 @@ def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSumma
         message = f"run {run.name!r} is complete at step {run.step}: on to step {target}"
     if run.step >= target:
         message = f"run {run.name!r} already has {run.step} steps, {target} were asked for"
-    own = {"run_name": run.name, "max_steps": target}
-    if not (settings.get("train", {}).get("load_checkpoint_path")):
+    own: dict[str, Any] = {"run_name": run.name, "max_steps": target}
+    if run.commits:
+        # It has a state of its own by now; where the first one came from is history.
         own |= {"load_checkpoint_path": None, "load_buffer_path": None}
     root = {"persistence": {"root_data_dir": str(fresh.persistence.root_data_dir)}}
     config = build(merge(saved, settings, root, {"train": own}))

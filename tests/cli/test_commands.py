@@ -1,0 +1,214 @@
+"""The command line: what it prints, how it exits, and that bad input is one clear line."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import tiny_settings
+from tests.training.command import alphatriangle, commits, train_arguments
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with one small complete run."""
+    data = tmp_path_factory.mktemp("trained")
+    arguments = train_arguments(data, "--workers", "0", steps=6)
+    result = alphatriangle(*arguments, "--set", "stats.evaluation_games=12")
+    assert result.returncode == 0, result.stderr
+    for text in ("agent before training", "agent after training", "random", "greedy", "95%"):
+        assert text in result.stdout
+    assert f"saved in      {data}/runs/r" in result.stdout
+    assert f"alphatriangle runs show r --data-dir {data}" in result.stdout
+    return data
+
+
+BAD_INPUT = {
+    "a wrong value": (["--set", "train.batch_size=-5"], "train.batch_size is -5"),
+    "a value of another type": (["--set", "train.batch_size=many"], "train.batch_size is 'many'"),
+    "an unknown key": (["--set", "train.batchsize=5"], "did you mean 'batch_size'"),
+    "an unknown section": (["--set", "trian.seed=5"], "did you mean 'train'"),
+    "no key at all": (["--set", "seed"], "section.field=value"),
+    "settings that contradict": (
+        ["--set", "train.batch_size=5000000"],
+        "batch_size 5000000 exceeds buffer_capacity",
+    ),
+    "an unknown preset": (["--preset", "quikc"], "unknown preset 'quikc'"),
+    "a missing config file": (["--config", "nowhere.toml"], "nowhere.toml"),
+    "a missing resume path": (["--resume", "gone/latest.pkl"], "gone/latest.pkl"),
+    "a missing resume run": (["--resume", "gone"], "no such run"),
+    "an unsafe run name": (["--run-name", "../up"], "'../up'"),
+    "a device that is not there": (["--set", "train.device=cuda:7"], "not available"),
+    "a missing buffer": (["--set", "train.load_buffer_path=gone.pkl"], "gone.pkl"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_INPUT))
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, name: str) -> None:
+    arguments, text = BAD_INPUT[name]
+    result = alphatriangle("train", "--workers", "0", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert text in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stdout + result.stderr
+    debugged = alphatriangle("train", "--workers", "0", "--debug", *arguments, cwd=tmp_path)
+    assert "Traceback" in debugged.stderr
+    assert not list(tmp_path.rglob("run.json")), "no run has been begun"
+
+
+@pytest.mark.parametrize("content", ["train = 3", "[train]\nseed = [", "[train]\nsede = 3"])
+def test_bad_config_files_are_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "c.toml").write_text(content)
+    result = alphatriangle("train", "--config", "c.toml", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for command in (["train", "--workers", "0"], ["runs", "list"]):
+        result = alphatriangle(*command, "--data-dir", str(tmp_path / "file" / "data"))
+        assert result.returncode == 2, command
+        assert "error: cannot" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_bad_input_loses_nothing(trained: Path) -> None:
+    before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
+    for more in (
+        ["--seed", "9"],
+        ["--set", "model.conv_channels=12"],
+        ["--resume", "never"],
+        ["--set", "train.games_per_worker=7", "--max-steps", "9"],
+        ["--set", "train.n_step_returns=9", "--max-steps", "9"],
+    ):
+        arguments = train_arguments(trained, "--workers", "0", *more, steps=8)
+        result = alphatriangle(*arguments)
+        assert result.returncode == 2, (more, result.stdout)
+        assert result.stderr.count("\n") == 1, result.stderr
+    assert {p: p.read_bytes() for p in before} == before
+    assert commits(trained) == ["step_4.json", "step_6.json"]
+    arguments = train_arguments(trained, "--workers", "0", steps=6)
+    assert "already has 6 steps" in alphatriangle(*arguments).stdout
+
+
+def test_enough_steps_is_said_and_no_error(trained: Path) -> None:
+    result = alphatriangle(*train_arguments(trained, "--json", steps=5))
+    assert result.returncode == 0
+    assert "already has 6 steps, 5 were asked for" in result.stderr
+    assert json.loads(result.stdout)["global_step"] == 6
+
+
+def test_runs_list_and_show(trained: Path) -> None:
+    listed = alphatriangle("runs", "list", "--data-dir", str(trained), "--json")
+    (run,) = json.loads(listed.stdout)
+    assert (run["name"], run["state"], run["step"], run["target_steps"]) == ("r", "complete", 6, 6)
+    assert run["size_bytes"] > 0
+    assert "complete" in alphatriangle("runs", "list", "--data-dir", str(trained)).stdout
+    shown = alphatriangle("runs", "show", "r", "--data-dir", str(trained), "--json")
+    facts = json.loads(shown.stdout)
+    assert len(facts["state_digest"]) == 64
+    assert facts["buffer_rows"] > 0
+    assert facts["rejected_commits"] == []
+    assert {f["kind"] for f in facts["commit"]["files"]} >= {"checkpoint", "buffer", "segment"}
+    text = alphatriangle("runs", "show", "r", "--data-dir", str(trained)).stdout
+    assert facts["state_digest"] in text
+
+
+def test_runs_of_nothing(tmp_path: Path) -> None:
+    empty = alphatriangle("runs", "list", "--data-dir", str(tmp_path))
+    assert empty.returncode == 0
+    assert "no runs" in empty.stdout
+    as_json = alphatriangle("runs", "list", "--data-dir", str(tmp_path), "--json")
+    assert json.loads(as_json.stdout) == []
+    missing = alphatriangle("runs", "show", "gone", "--data-dir", str(tmp_path))
+    assert missing.returncode == 2
+    assert "no run 'gone'" in missing.stderr
+    assert not any(tmp_path.iterdir()), "looking makes nothing"
+
+
+def test_eval_plays_the_run_against_others(trained: Path) -> None:
+    arguments = ["eval", "r", "--data-dir", str(trained), "--games", "15", "--json"]
+    result = alphatriangle(*arguments)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    players = {p["player"]: p for p in report["players"]}
+    assert set(players) == {"random", "greedy", "r (step 6)"}
+    for player in players.values():
+        assert player["low"] <= player["mean"] <= player["high"]
+        assert player["games"] == 15
+    assert alphatriangle(*arguments).stdout == result.stdout, "fixed seeds, the same result"
+    text = alphatriangle("eval", "--data-dir", str(trained), "--games", "5", "--against", "none")
+    assert "r (step 6)" in text.stdout
+
+
+def test_eval_refuses_what_is_not_there(trained: Path, tmp_path: Path) -> None:
+    for arguments, text in (
+        (["eval", "gone", "--data-dir", str(trained)], "no run 'gone'"),
+        (["eval", "r", "--data-dir", str(trained), "--against", "god"], "no such player"),
+        (["eval", "--data-dir", str(tmp_path)], "no run to evaluate"),
+    ):
+        result = alphatriangle(*arguments)
+        assert result.returncode == 2
+        assert text in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_said_so(trained: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = alphatriangle("ui", "tensorboard", "--data-dir", str(trained), "--port", port)
+    assert result.returncode == 2
+    assert f"port {port}" in result.stderr
+    assert result.stderr.count("\n") == 1
+    nothing = alphatriangle("ui", "mlflow", "--data-dir", str(tmp_path))
+    assert nothing.returncode == 2
+    assert "does not exist" in nothing.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["eval"], ["runs"], ["runs", "list"], ["runs", "show"], ["ui"]]
+)
+def test_help_teaches(command: list[str]) -> None:
+    result = alphatriangle(*command, "--help")
+    assert result.returncode == 0
+    if len(command) == 2 or command in (["train"], ["eval"]):
+        assert "Example" in result.stdout
+        assert "Exit codes" in result.stdout
+
+
+def test_a_pipe_that_closes_early_is_no_error(trained: Path) -> None:
+    import subprocess
+
+    from tests.training.command import COMMAND
+
+    process = subprocess.Popen(
+        [*COMMAND, "runs", "show", "r", "--data-dir", str(trained), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.wait(60)
+
+
+def test_settings_come_from_file_and_command_line(tmp_path: Path) -> None:
+    """The command line is stronger than the file, the file stronger than the preset."""
+    (tmp_path / "c.toml").write_text("[train]\nbatch_size = 8\nlearning_rate = 0.5\n")
+    result = alphatriangle(
+        "train", "--preset", "quick", "--workers", "0", "--max-steps", "2", "--run-name", "r",
+        *tiny_settings(), "--config", "c.toml", "--set", "train.batch_size=12", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    saved = json.loads((tmp_path / ".alphatriangle_data/runs/r/configs.json").read_text())
+    assert saved["train"]["batch_size"] == 12
+    assert saved["train"]["learning_rate"] == 0.5
