@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -30,13 +31,12 @@ def megabytes(size: int) -> str:
 
 
 def runs_table(runs: Sequence[RunSummary]) -> Table:
-    """One line a run."""
-    table = Table()
-    table.add_column("run", overflow="fold")
-    table.add_column("state")
-    for name in ("step", "games", "score", "best", "size"):
-        table.add_column(name, justify="right")
-    table.add_column("last commit (UTC)")
+    """One line a run; fits 80 columns."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name in ("step", "games", "score", "size", "saved"):
+        table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         target = "" if run.target_steps is None else f"/{run.target_steps}"
         table.add_row(
@@ -45,11 +45,19 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
             f"{run.step}{target}",
             str(run.episodes),
             _number(run.score),
-            _number(run.best_score),
             megabytes(run.size_bytes),
-            (run.last_commit or "-").removesuffix("+00:00").replace("T", " "),
+            _age(time.time_ns() - run.last_commit_ns) if run.last_commit_ns else "never",
         )
     return table
+
+
+def _age(nanoseconds: int) -> str:
+    """How long ago, in one unit."""
+    seconds = max(nanoseconds // 10**9, 0)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def _number(value: float | None) -> str:

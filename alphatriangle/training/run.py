@@ -95,14 +95,15 @@ def warm_up(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _log_file(data: DataManager, level: int) -> Iterator[None]:
-    """Warnings and worse go to the run's log, not over the display."""
+def _log_file(data: DataManager) -> Iterator[None]:
+    """Our messages and everybody's warnings go to the run's log, not over the display."""
     handler = logging.FileHandler(data.paths.logs / "train.log", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     before = root.handlers[:]
     root.handlers = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("alphatriangle").setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
         yield
@@ -127,7 +128,7 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
     with display.phase("loading the run"):
         state = data.load_initial_state()
     try:
-        with _log_file(data, logging.INFO), stop_on_signals() as stop:
+        with _log_file(data), stop_on_signals() as stop:
             for rejected in state.rejected:
                 display.note(f"passed over a damaged commit: {rejected.reason}")
             loop = _prepare(plan, data, state, display, stop)
