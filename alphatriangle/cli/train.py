@@ -78,6 +78,7 @@ def train(
         from alphatriangle.training.run import TrainingOutcome
         from alphatriangle.training.run import train as run_training
         from alphatriangle.training.run_plan import TrainRequest, plan_run
+        from alphatriangle.training.setup import StatsFailedError
 
         settings: Layer = read_toml(config) if config is not None else {}
         settings = merge(settings, *[parse_setting(text) for text in set_ or []])
@@ -103,7 +104,7 @@ def train(
         else:
             try:
                 outcome = run_training(plan, display)
-            except (TrainingDivergedError, WorkersFailedError) as e:
+            except (TrainingDivergedError, WorkersFailedError, StatsFailedError) as e:
                 raise FailedError(str(e)) from e
         if as_json:
             print_json(outcome.as_dict())

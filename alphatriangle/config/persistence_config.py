@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -20,7 +21,7 @@ class PersistenceConfig(Section):
     """Newest commits that are kept."""
     keep_every_steps: int | None = Field(default=None, ge=1)
     """Commits at multiples of this step are kept too."""
-    allowed_globals: tuple[str, ...] = ()
+    allowed_globals: tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")], ...] = ()
     """Further ``module.name`` globals that a checkpoint of yours may name when it is loaded."""
     mlflow: bool = True
     """Log to MLflow (SQLite) under the data folder; a failing server never fails a save."""

@@ -39,7 +39,7 @@ class View:
     loss: float | None = None
     learning_rate: float | None = None
     simulations_per_second: float = 0.0
-    save: str = "no commit yet"
+    save: str = "nothing yet"
     problem: str | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -78,7 +78,7 @@ def plain_line(view: View) -> str:
     parts.append(f"{view.simulations_per_second:,.0f} sims/s")
     if view.seconds_left is not None:
         parts.append(f"{_clock(view.seconds_left)} left")
-    parts.append(view.save)
+    parts.append(f"saved: {view.save}")
     if view.problem:
         parts.append(f"PROBLEM: {view.problem}")
     return " | ".join(parts)

@@ -152,7 +152,7 @@ class TrainingLoop:
             self.view.problem = None
             step = report.commit.global_step
             megabytes = report.bytes_written / 1e6
-            self.view.save = f"saved at step {step} ({megabytes:.1f} MB, {report.seconds:.2f} s)"
+            self.view.save = f"step {step} ({megabytes:.1f} MB in {report.seconds:.2f} s)"
             self.parts.stats.tell(
                 "log",
                 [

@@ -199,7 +199,11 @@ class RayPlay:
         enough = cores > self._config.train.num_workers > 0
         # Asking for more cores than there are would wait for ever; then ask for none.
         options = {"num_cpus": 1 if enough else 0, "scheduling_strategy": "SPREAD"}
-        dtype = str(self._network.inference_dtype).removeprefix("torch.")
+        # Workers compute on the CPU. What was chosen for this process holds for them only when it
+        # does so too; otherwise their own capability decides.
+        dtype: str = self._config.model.inference_dtype
+        if self._network.device.type == "cpu":
+            dtype = str(self._network.inference_dtype).removeprefix("torch.")
         fields = self._config.model_dump(mode="json")
         actor = ray.remote(SelfPlayWorker).options(**options)
         return actor.remote(fields, dtype, "cpu")

@@ -26,6 +26,13 @@ from alphatriangle.training.play import InProcessPlay, PlaySource, RayPlay
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.utils.global_rng import seed_everything, set_rng_state
+from alphatriangle.utils.mlflow_errors import mlflow_errors
+
+logger = logging.getLogger(__name__)
+
+
+class StatsFailedError(RuntimeError):
+    """The statistics actor cannot be kept alive."""
 
 
 @dataclass
@@ -59,13 +66,24 @@ class StatsPort:
             target(*arguments)
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Call a method and wait for its result, and so for everything told before."""
-        target = getattr(self.collector, method)
-        if self._remote:
-            import ray
+        """Call a method and wait for its result, and so for everything told before.
 
+        Raises:
+            StatsFailedError: the actor has died more often than it is restarted.
+        """
+        target = getattr(self.collector, method)
+        if not self._remote:
+            return target(*arguments)
+        import ray
+        from ray.exceptions import RayActorError
+
+        try:
             return ray.get(target.remote(*arguments))
-        return target(*arguments)
+        except RayActorError as e:
+            reason = str(e).splitlines()[0]
+            raise StatsFailedError(
+                f"the statistics actor died: {reason}; resume to go on from the last commit"
+            ) from e
 
 
 def core_count() -> int:
@@ -187,21 +205,24 @@ def sink_maker(
         if config.stats.tensorboard:
             sinks.append(TensorBoardSink(tensorboard))
         if run_id is not None:
-            sinks.append(MlflowSink(tracking_uri, run_id))
+            try:
+                sinks.append(MlflowSink(tracking_uri, run_id))
+            except mlflow_errors() as e:
+                logger.warning("MLflow takes no metrics in this session: %s", e)
         return sinks
 
     return make
 
 
 def make_stats(make_sinks: Callable[[], Sequence[Sink]], *, remote: bool) -> StatsPort:
-    """The collector: in this process, or as an actor that outlives the death of its process."""
+    """The collector: in this process, or as an actor that is restarted when its process dies."""
     if not remote:
         return StatsPort(StatsCollector(make_sinks()))
     import ray
 
     actor = ray.remote(StatsCollectorActor)
     return StatsPort(
-        actor.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(make_sinks)
+        actor.options(num_cpus=0, max_restarts=5, max_task_retries=5).remote(make_sinks)
     )
 
 

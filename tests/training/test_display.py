@@ -1,0 +1,86 @@
+"""What the person sees: plain lines that are never silent for long, a live view in a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import time
+
+import pytest
+from rich.console import Console
+
+from alphatriangle.training import display as module
+from alphatriangle.training.display import Display, View, plain_line
+
+
+def plain() -> tuple[Display, io.StringIO]:
+    out = io.StringIO()
+    return Display(Console(file=out, width=80, force_terminal=False)), out
+
+
+def test_a_plain_line_has_the_facts() -> None:
+    view = View("r", step=30, first_step=10, target=100, score=4.25, score_games=100, loss=1.5)
+    view.started = time.monotonic() - 10
+    view.save = "step 20 (1.0 MB in 0.10 s)"
+    line = plain_line(view)
+    for fact in ("step 30/100", "score 4.2", "loss 1.500", "2.0 steps/s", "0:35 left", "step 20"):
+        assert fact in line
+    view.problem = "disk full"
+    assert "PROBLEM: disk full" in plain_line(view)
+
+
+def test_before_the_first_step_it_says_what_it_waits_for() -> None:
+    view = View("r", step=0, first_step=0, target=9, rows_wanted=500, rows_total=120)
+    assert "120/500" in plain_line(view)
+
+
+def test_a_silent_phase_repeats_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LINE_SECONDS", 0.01)
+    display, out = plain()
+    repeated = threading.Event()
+    note = display.note
+
+    def watch(text: str) -> None:
+        note(text)
+        if re.search(r"compiling \.\.\. \d+ s", text):
+            repeated.set()
+
+    monkeypatch.setattr(display, "note", watch)
+    with display.phase("compiling"):
+        assert repeated.wait(10)
+    assert out.getvalue().startswith("compiling ...")
+
+
+def test_lines_are_not_a_flood() -> None:
+    display, out = plain()
+    view = View("r", step=1, first_step=0, target=9)
+    for _ in range(50):
+        display.update(view)
+    assert out.getvalue().count("\n") == 1
+    display.update(view, force=True)
+    assert out.getvalue().count("\n") == 2
+
+
+def test_quiet_says_nothing() -> None:
+    out = io.StringIO()
+    display = Display(Console(file=out), quiet=True)
+    with display.phase("x"), display.training():
+        display.update(View("r", 1, 0, 9))
+        display.note("y")
+    assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_live_view_fits_the_terminal(width: int) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    display = Display(console)
+    view = View("quick-20260101-000000", 5, 0, 9, loss=1.0, learning_rate=0.1, score=3.0)
+    view.problem = "the disk is full: " + "x" * 100
+    with display.training():
+        display.update(view)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).splitlines()
+    assert any("5 of 9 steps" in line for line in lines)
+    assert any("disk is full" in line for line in lines)
+    assert max(len(line.rstrip()) for line in lines) <= width
