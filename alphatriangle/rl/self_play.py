@@ -162,8 +162,8 @@ class SelfPlay:
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything: games, graphs (their used parts), pending events, episodes."""
         lanes = {name: array.copy() for name, array in self._lanes._asdict().items()}
-        longest = int(self._lanes.moves.max(initial=0))
-        lanes["history"] = self._lanes.history[:, :longest].copy()
+        # Beyond its moves a lane's history holds those of games before: not part of the state.
+        lanes["history"] = _used(self._lanes.history, self._lanes.moves)
         tree: dict[str, Any] = {}
         for name, array in self._tree._asdict().items():
             if name in _NOT_STATE:
@@ -185,7 +185,7 @@ class SelfPlay:
         self._check_fits(state)
         for name, array in self._lanes._asdict().items():
             if name == "history":
-                array[:, : state["lanes"][name].shape[1]] = state["lanes"][name]
+                _put_used(array, state["lanes"]["moves"], state["lanes"][name])
             else:
                 array[...] = state["lanes"][name]
         tree = state["tree"]
@@ -214,13 +214,11 @@ class SelfPlay:
             raise ValueError("games in flight were saved with more simulations than configured")
 
 
-def _used(array: npt.NDArray[Any], counts: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+def _used(array: npt.NDArray[Any], counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.concatenate([array[g, :n] for g, n in enumerate(counts)])
 
 
-def _put_used(
-    array: npt.NDArray[Any], counts: npt.NDArray[np.int32], used: npt.NDArray[Any]
-) -> None:
+def _put_used(array: npt.NDArray[Any], counts: npt.NDArray[Any], used: npt.NDArray[Any]) -> None:
     start = 0
     for g, n in enumerate(counts):
         array[g, :n] = used[start : start + n]

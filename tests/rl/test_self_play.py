@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alphatriangle.config import Config, EnvConfig
+from alphatriangle.data.digest import value_digest
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult, SelfPlay, play_episodes
@@ -177,9 +178,31 @@ def test_games_in_flight_go_on_exactly_from_their_state(
     other = make(network, config)
     other.load_state_dict(state)
     assert other.unfinished() == player.unfinished()
-    ours, theirs = joined([player.play(200)]), joined([other.play(200)])
-    assert_same_rows(ours[0], theirs[0])
-    assert ours[1] == theirs[1]
+    for _ in range(4):
+        ours, theirs = joined([player.play(100)]), joined([other.play(100)])
+        assert_same_rows(ours[0], theirs[0])
+        assert ours[1] == theirs[1]
+
+
+def test_what_is_saved_next_is_the_same_after_a_restart(
+    network: NeuralNetwork, config: Config
+) -> None:
+    """Nothing of earlier games is in a state: saved while all games are young, then again."""
+    player = make(network, config, games=3)
+    player.add_episodes(range(400))
+    longest = 0
+    while True:
+        player.play(0, max_rounds=1)
+        moves = player._lanes.moves.max()
+        longest = max(longest, moves)
+        if longest > 20 and moves < longest // 2:
+            break
+    other = make(network, config, games=3)
+    other.load_state_dict(pickle.loads(pickle.dumps(player.state_dict())))
+    for _ in range(12):
+        player.play(0, max_rounds=40)
+        other.play(0, max_rounds=40)
+        assert value_digest(player.state_dict()) == value_digest(other.state_dict())
 
 
 def test_a_state_of_other_settings_is_refused(network: NeuralNetwork, config: Config) -> None:
