@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from rich.progress import track
 
 from alphatriangle.cli.common import (
     AsJson,
     DataDir,
     Debug,
+    FailedError,
+    UsageError,
     console_for,
     persistence,
     print_json,
@@ -17,7 +21,12 @@ from alphatriangle.cli.common import (
 )
 from alphatriangle.cli.tables import megabytes, runs_table
 
-app = typer.Typer(no_args_is_help=True, help="Look at runs.")
+app = typer.Typer(no_args_is_help=True, help="Look at runs, and look after them.")
+
+Run = Annotated[str, typer.Argument(help="Name of a run.")]
+Step = Annotated[
+    int | None, typer.Option(min=0, help="Step of the commit.", show_default="the newest")
+]
 
 
 @app.command("list")
@@ -53,7 +62,7 @@ def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = 
 
 @app.command("show")
 def show_run(
-    run: Annotated[str, typer.Argument(help="Name of a run.")],
+    run: Run,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -95,3 +104,250 @@ def show_run(
             console.print(f"{name:<13} {text}", highlight=False, markup=False, soft_wrap=True)
         for rejected in facts["rejected_commits"]:
             console.print(f"passed over   {rejected['reason']}", style="red", soft_wrap=True)
+
+
+@app.command("verify")
+def verify_run(
+    run: Run, data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Check every byte of every file that a commit of the run names.
+
+    A run may be training meanwhile.
+
+    Example:
+
+      alphatriangle runs verify first
+
+    Exit codes: 0 all sound; 1 something is not; 2 no such run.
+    """
+    with reported_errors(debug):
+        from alphatriangle.data.commits import list_commits
+        from alphatriangle.data.runs import check_files, existing_run
+
+        paths = existing_run(persistence(data_dir), run)
+        known = list_commits(paths)
+        console = console_for(as_json)
+        total = len({f.path for s in known.commits for f in s.commit.files})
+        checks = list(
+            track(
+                check_files(paths, known),
+                f"checking {total} files",
+                total=total,
+                console=console,
+                disable=as_json or not console.is_terminal,
+            )
+        )
+        problems = [r.reason for r in known.unreadable] + [c.problem for c in checks if c.problem]
+        size = sum(check.size for check in checks)
+        if as_json:
+            print_json(
+                {
+                    "run": run,
+                    "commits": len(known.commits),
+                    "files": len(checks),
+                    "bytes": size,
+                    "problems": problems,
+                }
+            )
+        else:
+            for problem in problems:
+                console.print(problem, style="red", highlight=False, soft_wrap=True)
+            console.print(
+                f"{len(known.commits)} commits, {len(checks)} files, {megabytes(size)}: "
+                + (f"{len(problems)} problems" if problems else "all sound"),
+                highlight=False,
+            )
+        if problems:
+            raise FailedError(f"run {run!r} is damaged in {len(problems)} places")
+
+
+@app.command("explain-resume")
+def explain_resume(
+    run: Annotated[
+        str | None, typer.Argument(help="Name of a run.", show_default="what train would take")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say which commit a start would load, and why newer ones are passed over.
+
+    Example:
+
+      alphatriangle runs explain-resume first
+
+    Exit codes: 0 done; 2 nothing to resume, or no commit is sound.
+    """
+    with reported_errors(debug):
+        from alphatriangle.data.data_manager import load_for_reading
+        from alphatriangle.training.run_plan import TrainRequest, plan_run
+
+        plan = plan_run(TrainRequest(run_name=run, data_dir=data_dir))
+        facts: dict[str, Any] = {"run": plan.run_name, "why": plan.message}
+        if not plan.is_new:
+            state = load_for_reading(persistence(data_dir), plan.run_name)
+            assert state.commit is not None
+            facts |= {
+                "commit": state.source,
+                "step": state.commit.global_step,
+                "created_at": state.commit.created_at,
+                "passed_over": [r.model_dump() for r in state.rejected],
+            }
+        if as_json:
+            print_json(facts)
+            return
+        console = console_for(as_json)
+        console.print(facts["why"], highlight=False, markup=False, soft_wrap=True)
+        if not plan.is_new:
+            text = f"commit {facts['commit']} (step {facts['step']}, {facts['created_at']})"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+            for rejected in facts["passed_over"]:
+                console.print(f"passed over: {rejected['reason']}", style="red", soft_wrap=True)
+
+
+@app.command("prune")
+def prune_run(
+    run: Run,
+    keep_last: Annotated[int, typer.Option(min=1, help="Newest commits to keep.")] = 1,
+    keep_every_steps: Annotated[
+        int | None, typer.Option(min=1, help="Keep commits at multiples of this step.")
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(min=0.0, help="Keep commits younger than so many days.")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Really remove; else only say.")] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what pruning would free; with --apply, remove it.
+
+    The newest, the best and pinned commits always stay. Safe while the run is training. It refuses
+    when the newest commit is not sound: an older one may be needed.
+
+    Example:
+
+      alphatriangle runs prune first --keep-last 2 --apply
+
+    Exit codes: 0 done; 2 no such run, or its newest commit is damaged.
+    """
+    with reported_errors(debug):
+        from alphatriangle.data.commits import verify_commit
+        from alphatriangle.data.pruning import carry_out_pruning, find_commit, plan_pruning
+        from alphatriangle.data.runs import existing_run
+
+        paths = existing_run(persistence(data_dir), run)
+        verify_commit(paths.run, find_commit(paths, None).commit)
+        plan = plan_pruning(
+            paths, keep_last=keep_last, keep_every_steps=keep_every_steps, keep_days=keep_days
+        )
+        if apply:
+            carry_out_pruning(paths, plan)
+        removed = [s.commit.global_step for s in plan.removed]
+        kept = [s.commit.global_step for s in plan.kept]
+        if as_json:
+            print_json(
+                {
+                    "run": run,
+                    "applied": apply,
+                    "removed_steps": removed,
+                    "kept_steps": kept,
+                    "files": len(plan.files),
+                    "freed_bytes": plan.freed_bytes,
+                }
+            )
+            return
+        verb = "removed" if apply else "would remove"
+        text = (
+            f"{verb} {len(removed)} commits and {len(plan.files)} files, "
+            f"{megabytes(plan.freed_bytes)}; kept are the steps {', '.join(map(str, kept))}"
+        )
+        console_for(as_json).print(text, highlight=False, soft_wrap=True)
+        if removed and not apply:
+            console_for(as_json).print("nothing was removed; --apply does it", highlight=False)
+
+
+@app.command("pin")
+def pin_commit(
+    run: Run,
+    step: Step = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the pin away.")] = False,
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Pin a commit, so that it is never removed.
+
+    Example:
+
+      alphatriangle runs pin first --step 4000
+
+    Exit codes: 0 done; 2 no such run or commit.
+    """
+    with reported_errors(debug):
+        from alphatriangle.data.pruning import find_commit, set_pin
+        from alphatriangle.data.runs import existing_run
+
+        paths = existing_run(persistence(data_dir), run)
+        commit = find_commit(paths, step).commit
+        set_pin(paths, commit.sequence, pinned=not remove)
+        verb = "is no longer pinned" if remove else "is pinned"
+        typer.echo(f"step {commit.global_step} of run {run!r} {verb}")
+
+
+@app.command("fork")
+def fork(
+    run: Run,
+    new_name: Annotated[str, typer.Argument(help="Name of the new run.")],
+    step: Step = None,
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Make a new run from a commit; both share its files by hard links.
+
+    Safe while the run is training.
+
+    Example:
+
+      alphatriangle runs fork first second --step 4000
+
+    Exit codes: 0 done; 2 no such run or commit, or the new name is taken.
+    """
+    with reported_errors(debug):
+        from alphatriangle.data.fork import fork_run
+
+        commit = fork_run(persistence(data_dir), run, new_name, step)
+        typer.echo(
+            f"run {new_name!r} begins at step {commit.global_step} of {run!r}; "
+            f"alphatriangle train --run-name {new_name} goes on with it"
+        )
+
+
+@app.command("export")
+def export(
+    run: Run,
+    what: Annotated[str, typer.Option(help="weights, replay or buffer.")],
+    to: Annotated[Path, typer.Option(help="File to write; it must not exist.")],
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Write a part of the newest sound commit for other tools.
+
+    weights: safetensors. replay: Parquet. buffer: a buffer.pkl that needs no other file.
+
+    Example:
+
+      alphatriangle runs export first --what weights --to first.safetensors
+
+    Exit codes: 0 done; 2 bad input, or the file cannot be written.
+    """
+    with reported_errors(debug):
+        from alphatriangle.data.data_manager import load_for_reading
+        from alphatriangle.data.export import export_state
+        from alphatriangle.data.runs import existing_run
+
+        if what not in ("weights", "replay", "buffer"):
+            raise UsageError(f"--what {what}: there are weights, replay and buffer")
+        config = persistence(data_dir)
+        existing_run(config, run)
+        digest = export_state(load_for_reading(config, run), what, to)  # type: ignore[arg-type]
+        typer.echo(f"{to}: {megabytes(digest.size)}")

@@ -21,6 +21,8 @@ class PersistenceConfig(Section):
     """Newest commits that are kept."""
     keep_every_steps: int | None = Field(default=None, ge=1)
     """Commits at multiples of this step are kept too."""
+    keep_days: float | None = Field(default=None, gt=0.0)
+    """Commits younger than so many days are kept too."""
     allowed_globals: tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")], ...] = ()
     """Further ``module.name`` globals that a checkpoint of yours may name when it is loaded."""
     mlflow: bool = True

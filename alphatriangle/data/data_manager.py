@@ -460,9 +460,7 @@ def load_for_reading(persist_config: PersistenceConfig, run_name: str) -> Loaded
     """
     paths = PathManager(persist_config, run_name)
     if not paths.run.is_dir():
-        raise RunNotFoundError(
-            f"there is no run {run_name!r} in {paths.runs}; alphatriangle runs list shows all"
-        )
+        raise RunNotFoundError(f"there is no run {run_name!r} in {paths.runs}")
     serializer = Serializer(persist_config.allowed_globals)
     return load_newest(paths, list_commits(paths), serializer)
 

@@ -58,6 +58,18 @@ class CorruptBufferError(CorruptFileError):
     """A replay buffer file or segment is damaged."""
 
 
+class CommitNotFoundError(DataError):
+    """No commit of that step exists where one was asked for."""
+
+
+class ExportError(DataError):
+    """An export cannot be written."""
+
+
+class CorruptPinsError(CorruptFileError):
+    """A run's ``pins.json`` is damaged."""
+
+
 class CorruptRunInfoError(CorruptFileError):
     """A run's ``run.json`` is damaged."""
 

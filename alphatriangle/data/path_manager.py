@@ -108,6 +108,11 @@ class PathManager:
         return self.run / "run.json"
 
     @property
+    def pins(self) -> Path:
+        """Commits that are never removed: see schemas.Pins."""
+        return self.run / "pins.json"
+
+    @property
     def uploads(self) -> Path:
         """What MLflow has already been given, a line a file."""
         return self.run / "mlflow_uploads.jsonl"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
-from alphatriangle.data.commits import list_commits
+from alphatriangle.data.commits import CommitList, list_commits, verify_file
 from alphatriangle.data.data_manager import load_for_reading
 from alphatriangle.data.digest import state_digest
-from alphatriangle.data.errors import CorruptRunInfoError, DataError
+from alphatriangle.data.errors import CorruptRunInfoError, DataError, RunNotFoundError
 from alphatriangle.data.lock import RunLock
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.schemas import RunInfo
@@ -33,6 +35,46 @@ class RunSummary(NamedTuple):
     last_commit_ns: int
     commits: int
     preset: str | None
+
+
+def existing_run(config: PersistenceConfig, name: str) -> PathManager:
+    """The paths of a run that is there.
+
+    Raises:
+        RunNotFoundError: it is not; the message names the nearest that is.
+    """
+    paths = PathManager(config, name)
+    if not paths.run.is_dir():
+        close = difflib.get_close_matches(name, paths.run_names(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise RunNotFoundError(
+            f"there is no run {name!r} in {paths.runs}{hint} (alphatriangle runs list shows all)"
+        )
+    return paths
+
+
+class FileCheck(NamedTuple):
+    """One committed file and what is wrong with it."""
+
+    path: str
+    size: int
+    problem: str | None
+
+
+def check_files(paths: PathManager, known: CommitList) -> Iterator[FileCheck]:
+    """Check every byte of every file that some commit names, each file once."""
+    seen: set[str] = set()
+    for stored in known.commits:
+        for file in stored.commit.files:
+            if file.path in seen:
+                continue
+            seen.add(file.path)
+            problem = None
+            try:
+                verify_file(paths.run, file)
+            except DataError as e:
+                problem = str(e)
+            yield FileCheck(file.path, file.size, problem)
 
 
 def read_run_info(paths: PathManager) -> RunInfo | None:
@@ -102,6 +144,7 @@ def describe_run(config: PersistenceConfig, name: str) -> dict[str, Any]:
     Raises:
         DataError: the run, or a sound commit of it, does not exist.
     """
+    existing_run(config, name)
     state = load_for_reading(config, name)
     checkpoint, commit, buffer = state.checkpoint_data, state.commit, state.buffer_data
     assert checkpoint is not None

@@ -157,6 +157,15 @@ class RunInfo(BaseModel):
     """The checkpoint or run that this one started from."""
 
 
+class Pins(BaseModel):
+    """``pins.json``: commits that retention never removes, by sequence number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    sequences: list[int] = Field(default_factory=list)
+
+
 class RejectedCommit(BaseModel):
     """A commit that a load passed over."""
 

@@ -55,7 +55,8 @@ EPISODE_SCHEMA = pa.schema(
 )
 
 
-def _table(rows: Rows) -> pa.Table:
+def rows_table(rows: Rows) -> pa.Table:
+    """Rows as an Arrow table: see SCHEMA."""
     offsets, actions, probabilities = ragged_policies(rows)
     arrow_offsets = pa.array(offsets)
     columns = [
@@ -96,6 +97,7 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     _check_version(path, metadata.get(b"format_version", b"").decode("ascii", "replace"))
     if not table.schema.equals(schema):
         raise CorruptBufferError(path, "its columns are not those of this kind of file")
+    table = table.replace_schema_metadata(None)
     if any(column.null_count for column in table.columns):
         raise CorruptBufferError(path, "a value is missing")
     return table
@@ -117,7 +119,23 @@ def write_segment(path: Path, rows: Rows, first: int) -> fs.FileDigest:
     Raises:
         OSError: nothing has been written.
     """
-    return _write_table(path, _table(rows), {"first": str(first), "end": str(first + len(rows))})
+    return _write_table(
+        path, rows_table(rows), {"first": str(first), "end": str(first + len(rows))}
+    )
+
+
+def merge_segments(path: Path, sources: Sequence[Path], first: int) -> tuple[fs.FileDigest, int]:
+    """Write the rows of neighbouring segments, the first of them number ``first``, as one.
+
+    Returns the digest of the new segment and its number of rows.
+
+    Raises:
+        CorruptBufferError: a source is missing or damaged.
+        OSError: nothing has been written.
+    """
+    table = pa.concat_tables([_read_table(source, SCHEMA) for source in sources]).combine_chunks()
+    end = first + table.num_rows
+    return _write_table(path, table, {"first": str(first), "end": str(end)}), table.num_rows
 
 
 def read_segment(path: Path) -> Rows:

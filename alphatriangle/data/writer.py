@@ -1,14 +1,13 @@
 """From a captured state to a commit: the one place that knows the order of writes.
 
     segment of the new rows -> buffer file -> checkpoint -> episodes -> COMMIT
-    -> links -> read back -> retention
+    -> read back -> links -> retention -> merge small segments for the next commit
 
 Up to the commit nothing exists that a reader would look at; after it, nothing can be lost.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 import time
@@ -25,11 +24,17 @@ from alphatriangle.data.commits import (
     verify_file,
     write_commit,
 )
-from alphatriangle.data.errors import CorruptFileError, SaveFailedError
+from alphatriangle.data.compaction import segments_to_merge
+from alphatriangle.data.errors import CorruptBufferError, CorruptFileError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager, unused
-from alphatriangle.data.retention import CommitFacts, sequences_to_delete
+from alphatriangle.data.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.schemas import CheckpointData, Commit, CommittedFile, FileKind
-from alphatriangle.data.segments import SegmentRef, write_episodes, write_segment
+from alphatriangle.data.segments import (
+    SegmentRef,
+    merge_segments,
+    write_episodes,
+    write_segment,
+)
 from alphatriangle.data.serializer import Serializer, buffer_record
 from alphatriangle.utils.types import Episode, Rows
 
@@ -82,6 +87,8 @@ class CommitWriter:
         newest = known.commits[0].commit.sequence if known.commits else 0
         self._sequence = newest + len(known.unreadable)
         self._committed: Commit | None = None
+        # What the next commit finds its rows in: the segments of the last one, perhaps merged.
+        self._segments: list[CommittedFile] = []
 
     @property
     def base(self) -> Commit | None:
@@ -91,6 +98,7 @@ class CommitWriter:
     def continue_from(self, commit: Commit) -> None:
         """Build on a commit of this run that has been loaded."""
         self._committed = commit
+        self._segments = commit.of_kind("segment")
 
     @property
     def in_flight(self) -> bool:
@@ -160,11 +168,12 @@ class CommitWriter:
                 f"{reason}; the commits before it are intact"
             ) from e
         written = sum(f.size for f in self._new_files(stored.commit))
-        self._committed = stored.commit
+        self.continue_from(stored.commit)
         try:
             self._point_links(stored.commit)
             self._apply_retention()
-        except OSError as e:
+            self._merge_small_segments()
+        except (OSError, CorruptFileError) as e:
             # Conveniences: the commit is sound without them, and the next save tries again.
             logger.warning("step %d is saved, but: %s", step, e)
         return SaveReport(stored.commit, time.perf_counter() - started, written)
@@ -222,11 +231,7 @@ class CommitWriter:
     def _write_buffer(self, capture: Capture, step: int) -> list[CommittedFile]:
         assert capture.buffer_state is not None
         oldest = capture.buffer_state["oldest"]
-        segments = [
-            f
-            for f in (self._committed.of_kind("segment") if self._committed else [])
-            if (f.end or 0) > oldest
-        ]
+        segments = [f for f in self._segments if (f.end or 0) > oldest]
         if capture.new_rows is not None and len(capture.new_rows) > 0:
             first = capture.first_new_row
             end = first + len(capture.new_rows)
@@ -241,6 +246,23 @@ class CommitWriter:
         path = unused(self._paths.buffer(step))
         digest = self._serializer.save_buffer(record, path)
         return [*segments, self._file(path, "buffer", digest)]
+
+    def _merge_small_segments(self) -> None:
+        """Keep the number of segments bounded; the commits there are keep the ones they name."""
+        while True:
+            sizes = [(f.end or 0) - (f.first or 0) for f in self._segments]
+            window = segments_to_merge(sizes)
+            if window is None:
+                return
+            parts = self._segments[window.start : window.stop]
+            first, end = parts[0].first or 0, parts[-1].end or 0
+            path = unused(self._paths.segment(first, end - 1))
+            sources = [self._paths.run / part.path for part in parts]
+            digest, rows = merge_segments(path, sources, first)
+            if rows != end - first:
+                raise CorruptBufferError(path, f"{rows} rows where {end - first} belong")
+            merged = self._file(path, "segment", digest, first, end)
+            self._segments[window.start : window.stop] = [merged]
 
     def _file(
         self,
@@ -268,28 +290,10 @@ class CommitWriter:
             fs.point_link(self._paths.latest_buffer, self._paths.run / file.path)
 
     def _apply_retention(self) -> None:
-        known = list_commits(self._paths)
-        facts = [
-            CommitFacts(s.commit.sequence, s.commit.global_step, s.commit.is_best)
-            for s in known.commits
-        ]
-        doomed = sequences_to_delete(
-            facts,
+        plan = plan_pruning(
+            self._paths,
             keep_last=self._config.keep_last,
             keep_every_steps=self._config.keep_every_steps,
+            keep_days=self._config.keep_days,
         )
-        if not doomed:
-            return
-        kept = [s for s in known.commits if s.commit.sequence not in doomed]
-        named = {f.path for s in kept for f in s.commit.files}
-        for stored in known.commits:
-            if stored.commit.sequence in doomed:
-                fs.remove(stored.path)
-        fs.fsync_folder(self._paths.commits)
-        if known.unreadable:
-            return
-        for stored in known.commits:
-            for file in stored.commit.files:
-                if file.path not in named:
-                    with contextlib.suppress(FileNotFoundError):
-                        fs.remove(self._paths.run / file.path)
+        carry_out_pruning(self._paths, plan)

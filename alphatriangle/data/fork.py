@@ -1,0 +1,95 @@
+"""A new run from a commit of another, sharing its files by hard links."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alphatriangle.config import PersistenceConfig
+from alphatriangle.data import fs
+from alphatriangle.data.commits import list_commits, verify_commit, write_commit
+from alphatriangle.data.errors import CorruptFileError, DataError, RunExistsError, SaveFailedError
+from alphatriangle.data.lock import RunLock
+from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.pruning import find_commit
+from alphatriangle.data.runs import existing_run, read_run_info
+from alphatriangle.data.schemas import Commit, RunInfo
+
+
+def fork_run(
+    config: PersistenceConfig, run_name: str, new_name: str, step: int | None = None
+) -> Commit:
+    """Make run ``new_name`` with one commit: that of ``step`` of ``run_name``, else its newest.
+
+    Files are immutable, so both runs share them by hard link where the file system can, and neither
+    notices what the other removes. Every byte is checked in its new place before the commit is
+    written. The source may be training meanwhile.
+
+    Raises:
+        RunExistsError: there is a run of the new name.
+        DataError: the source or the commit is not there, not sound, or was removed meanwhile.
+    """
+    source = existing_run(config, run_name)
+    target = PathManager(config, new_name)
+    if target.run_info.exists() or list_commits(target).commits:
+        raise RunExistsError(f"run {new_name!r} exists; choose another name for the fork")
+    stored = find_commit(source, step)
+    target.make_folders()
+    lock = RunLock(target)
+    lock.acquire()
+    try:
+        for file in stored.commit.files:
+            _share(source.run / file.path, target.run / file.path)
+        commit = stored.commit.model_copy(update={"run_name": new_name, "sequence": 1})
+        verify_commit(target.run, commit)
+        _describe(source, target, commit)
+        write_commit(target, commit)
+        checkpoint = target.run / commit.of_kind("checkpoint")[0].path
+        fs.point_link(target.latest_checkpoint, checkpoint)
+        for file in commit.of_kind("buffer"):
+            fs.point_link(target.latest_buffer, target.run / file.path)
+    except (OSError, CorruptFileError) as e:
+        lock.release()
+        shutil.rmtree(target.run, ignore_errors=True)
+        if isinstance(e, DataError):
+            raise
+        raise SaveFailedError(f"run {run_name!r} could not be forked: {e}") from e
+    lock.release()
+    return commit
+
+
+def _share(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Left by a fork that was killed: no commit names it.
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+    fs.fsync_folder(target.parent)
+
+
+def _describe(source: PathManager, target: PathManager, commit: Commit) -> None:
+    """``run.json`` and ``configs.json`` of the new run."""
+    info = read_run_info(source)
+    steps = info.target_steps if info else max(commit.global_step, 1)
+    record = RunInfo(
+        run_name=target.run_name,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        preset=info.preset if info else None,
+        target_steps=steps,
+        steps_per_round=info.steps_per_round if info else steps,
+        inference_dtype=info.inference_dtype if info else None,
+        num_threads=info.num_threads if info else None,
+        started_from=f"{source.run_name} at step {commit.global_step}",
+    )
+    fs.write_bytes(target.run_info, record.model_dump_json(indent=2).encode() + b"\n")
+    if source.configs.exists():
+        configs = json.loads(source.configs.read_bytes())
+        configs.setdefault("train", {})["run_name"] = target.run_name
+        fs.write_bytes(target.configs, json.dumps(configs, indent=2).encode() + b"\n")

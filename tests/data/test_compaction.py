@@ -1,0 +1,74 @@
+"""Segments stay few, and merging changes no row."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alphatriangle.data.compaction import LARGEST, segments_to_merge
+from tests.conftest import tiny_config
+from tests.data.helpers import reload, rows_of, started
+from tests.features.test_encoder import assert_same_rows
+
+
+def grow(added: list[int], capacity: int) -> tuple[int, int]:
+    """(most segments at any time, rows written again) of a ring that gets these segments."""
+    sizes: list[int] = []
+    most = rewritten = 0
+    for rows in added:
+        sizes.append(rows)
+        while sum(sizes[1:]) >= capacity:
+            del sizes[0]
+        while (window := segments_to_merge(sizes)) is not None:
+            total = sum(sizes[i] for i in window)
+            assert window.stop == len(sizes)
+            assert total <= LARGEST
+            rewritten += total
+            sizes[window.start :] = [total]
+        most = max(most, len(sizes))
+    return most, rewritten
+
+
+@given(
+    st.integers(1, 3000).flatmap(
+        lambda most: st.lists(st.sampled_from([1, most]) | st.integers(1, most), min_size=100)
+    )
+)
+def test_a_full_ring_has_few_segments_and_rows_are_rarely_rewritten(added: list[int]) -> None:
+    most, rewritten = grow(added, capacity=100_000)
+    # Each is more than a quarter of all newer ones: log of the rows to the base 1.25, at worst.
+    assert most <= math.log(100_000 + 3000, 1.25) + 2
+    assert rewritten <= 12 * sum(added)
+
+
+def test_equal_commits_are_the_common_case() -> None:
+    most, rewritten = grow([2000] * 1000, capacity=250_000)
+    assert most <= 20
+    assert rewritten <= 3 * 2000 * 1000
+
+
+def test_a_large_ring_has_segments_in_proportion() -> None:
+    most, _ = grow([2000] * 3000, capacity=2_500_000)
+    assert most <= 60
+
+
+def test_merged_segments_hold_the_same_rows(tmp_path: Path) -> None:
+    """Twenty commits, a restart in the middle, retention all the while: no row changes."""
+    config = tiny_config(tmp_path, persistence={"keep_last": 2})
+    training = started(config)
+    for _ in range(20):
+        training.commit(rows=12)
+    report = training.manager.last_report
+    assert report is not None
+    segments = report.commit.of_kind("segment")
+    assert len(segments) < 14
+    assert [f.first for f in segments[1:]] == [f.end for f in segments[:-1]], "without a gap"
+    rows = training.rows()
+    training.manager.close()
+    state = reload(config)
+    assert_same_rows(rows_of(state), rows)
+    named = {p.name for p in training.manager.paths.segments.iterdir()}
+    assert len(named) < 30, "merged segments go when no commit names them"
