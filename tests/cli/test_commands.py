@@ -158,6 +158,41 @@ def test_eval_refuses_what_is_not_there(trained: Path, tmp_path: Path) -> None:
         assert result.stderr.count("\n") == 1
 
 
+def test_looking_after_runs(trained: Path, tmp_path: Path) -> None:
+    data = ["--data-dir", str(trained)]
+
+    def say(*arguments: str, code: int = 0) -> str:
+        result = alphatriangle("runs", *arguments)
+        assert result.returncode == code, result.stderr
+        return result.stdout + result.stderr
+
+    assert "all sound" in say("verify", "r", *data)
+    explained = json.loads(say("explain-resume", "r", *data, "--json"))
+    assert (explained["step"], explained["passed_over"]) == (6, [])
+    assert "step 4 of run 'r' is pinned" in say("pin", "r", "--step", "4", *data)
+    assert "nothing was removed" not in say("prune", "r", *data)
+    assert "no longer pinned" in say("pin", "r", "--step", "4", "--remove", *data)
+    dry = say("prune", "r", *data)
+    assert "would remove 1 commits" in dry
+    assert commits(trained) == ["step_4.json", "step_6.json"]
+    assert "begins at step 4" in say("fork", "r", "branch", "--step", "4", *data)
+    assert commits(trained, "branch") == ["step_4.json"]
+    weights = tmp_path / "w.safetensors"
+    assert "MB" in say("export", "r", "--what", "weights", "--to", str(weights), *data)
+    assert weights.stat().st_size > 0
+    assert "exists" in say("export", "r", "--what", "weights", "--to", str(weights), *data, code=2)
+    assert "--what w" in say("export", "r", "--what", "w", "--to", "x", *data, code=2)
+    assert "did you mean 'r'" in say("verify", "rr", *data, code=2)
+    branch = trained / "runs/branch/checkpoints/checkpoint_step_4.pkl"
+    content = branch.read_bytes()
+    branch.unlink()  # the link alone: the file of run r is not touched
+    branch.write_bytes(content[:-1])
+    assert "damaged in 1 places" in say("verify", "branch", *data, code=1)
+    assert "none is sound" in say("explain-resume", "branch", *data, code=2)
+    assert "bytes, the commit says" in say("prune", "branch", *data, code=2)
+    assert "all sound" in say("verify", "r", *data)
+
+
 def test_a_port_in_use_is_said_so(trained: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
