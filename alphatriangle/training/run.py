@@ -164,6 +164,7 @@ def _prepare(
     if workers > 0:
         with display.phase(f"starting Ray with {workers} self-play worker(s)"):
             setup.start_ray()
+            stop.arm()
             play = setup.make_play(network, config, workers)
     else:
         play = setup.make_play(network, config, 0)

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
@@ -19,6 +22,19 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal_name is not None
 
+    def arm(self) -> None:
+        """Listen. Libraries that install handlers of their own (Ray does, in C) make it deaf:
+        call it again after they have started."""
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self and number == signal.SIGINT:
+            sys.stderr.write("\nstopped at once; what was committed is safe\n")
+            sys.stderr.flush()
+            os._exit(130)
+        self.signal_name = signal.Signals(number).name
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
@@ -27,15 +43,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     Nothing committed can be lost by that: a save becomes real in one rename.
     """
     request = StopRequest()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if request and number == signal.SIGINT:
-            sys.stderr.write("\nstopped at once; what was committed is safe\n")
-            sys.stderr.flush()
-            os._exit(130)
-        request.signal_name = signal.Signals(number).name
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    request.arm()
     try:
         yield request
     finally:

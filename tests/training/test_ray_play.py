@@ -19,7 +19,14 @@ from alphatriangle.stats import Event
 from alphatriangle.training import setup
 from alphatriangle.training.play import InProcessPlay, RayPlay
 from tests.conftest import make_network, tiny_config
-from tests.training.command import alphatriangle, show, train_arguments
+from tests.training.command import (
+    alphatriangle,
+    commits,
+    send_when,
+    show,
+    start,
+    train_arguments,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,6 +136,18 @@ def test_the_collector_is_the_same_behind_ray() -> None:
     copy = setup.make_stats(lambda: [], remote=True)
     copy.tell("set_state", stats.ask("get_state"))
     assert copy.ask("latest") == {"loss/total": 3.0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops_with_workers_too(tmp_path: Path, number: signal.Signals) -> None:
+    """Ray installs a handler of its own for SIGTERM, which would abort the process."""
+    arguments = train_arguments(tmp_path, "--workers", "1", steps=100_000)
+    process = start(arguments)
+    assert send_when(process, lambda: len(commits(tmp_path)) >= 1, number)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    assert f"stopped by {number.name}" in output
+    assert show(tmp_path)["state"] == "unfinished"
 
 
 def test_train_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
