@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import platform
 from collections.abc import Mapping, Sequence
@@ -332,7 +333,7 @@ class DataManager:
             stats_state=_stats_state(stats_collector_actor),
             components={name: copied(part.state_dict()) for name, part in components.items()},
             rng_state=rng_state(),
-            versions=library_versions(),
+            versions=dict(library_versions()),
         )
         state, rows, first = None, None, 0
         if buffer is not None:
@@ -503,6 +504,7 @@ def _latest_unfinished(persist: PersistenceConfig, train: TrainConfig) -> str:
     return max(candidates)[1] if candidates else fresh
 
 
+@functools.cache
 def library_versions() -> dict[str, str]:
     """What wrote a file: this package, Python, and the libraries that shape its bytes."""
     names = ("alphatriangle", "torch", "numpy", "pydantic", "cloudpickle", "pyarrow")

@@ -85,7 +85,14 @@ class ExperienceBuffer:
                 f"rows [{first}, {end}) asked for, the buffer holds "
                 f"[{self.oldest}, {self.total_added})"
             )
-        return self._columns[np.arange(first, end) % self.capacity]
+        parts = [self._columns[part] for part in self._stretches(first, end)]
+        return Rows.concatenate(parts)
+
+    def _stretches(self, first: int, end: int) -> list[slice]:
+        """Where the rows [first, end) lie: one stretch of the ring, or two around its seam."""
+        start, length = first % self.capacity, end - first
+        before_seam = min(length, self.capacity - start)
+        return [slice(start, start + before_seam), slice(0, length - before_seam)]
 
     def experiences(self) -> Iterable[Experience]:
         """All rows as ``Experience`` tuples, oldest first, decoded one by one."""
@@ -170,8 +177,9 @@ class ExperienceBuffer:
         """Everything but the rows: counters and the priorities, oldest row first."""
         priorities = None
         if self._priorities is not None:
-            order = np.arange(self.oldest, self.total_added) % self.capacity
-            priorities = self._priorities.leaves[order].astype(np.float32)
+            leaves = self._priorities.leaves
+            stretches = self._stretches(self.oldest, self.total_added)
+            priorities = np.concatenate([leaves[part].astype(np.float32) for part in stretches])
         return {
             "capacity": self.capacity,
             "total_added": self.total_added,
