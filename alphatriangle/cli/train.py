@@ -125,7 +125,12 @@ def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:
     say("")
     place = f"{data_dir}/runs/{outcome.run_name}"
     minutes = f"{outcome.seconds / 60:.1f} minutes"
-    if outcome.complete:
+    if outcome.save_failed:
+        say(
+            f"run {outcome.run_name!r} reached step {outcome.global_step}, but the last save "
+            "failed: the commits before it are intact, and the same command goes on from them"
+        )
+    elif outcome.complete:
         say(f"run {outcome.run_name!r} is complete: {outcome.global_step} steps in {minutes}")
     else:
         say(
@@ -137,8 +142,6 @@ def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:
         say(f"state digest  {outcome.state_digest}")
     if outcome.uploads_waiting:
         say(f"MLflow        {outcome.uploads_waiting} files wait; the next start uploads them")
-    if outcome.save_failed:
-        say("WARNING       the last save failed; the commits before it are intact")
     say("")
     where = "" if data_dir == ".alphatriangle_data" else f" --data-dir {data_dir}"
     say("next:")

@@ -48,7 +48,11 @@ class RunLock:
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        fs.write_bytes(self._owner, json.dumps(owner).encode())
+        try:
+            fs.write_bytes(self._owner, json.dumps(owner).encode())
+        except OSError as e:
+            self._lock.release()
+            raise DataFolderError(f"cannot write {self._owner}: {e.strerror}") from e
 
     def release(self) -> None:
         """Give it back; without effect when it is not held."""

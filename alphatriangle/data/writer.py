@@ -40,7 +40,7 @@ from alphatriangle.utils.types import Episode, Rows
 
 logger = logging.getLogger(__name__)
 
-_FREE_SPACE_MARGIN = 64 << 20
+_FREE_SPACE_MARGIN = 16 << 20
 
 
 @dataclass

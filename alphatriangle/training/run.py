@@ -94,10 +94,23 @@ def warm_up(config: Config) -> None:
         evaluate_baseline(player, config, 1)
 
 
+class _LogFile(logging.FileHandler):
+    """A log on a disk that may be full: losing a line of it must not end training."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """What failed is the log itself; there is nowhere else to say so but the display, which
+        says what is wrong with the disk as soon as a save fails."""
+
+    def close(self) -> None:
+        """Close, and let go of what cannot be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def _log_file(data: DataManager) -> Iterator[None]:
     """Our messages and everybody's warnings go to the run's log, not over the display."""
-    handler = logging.FileHandler(data.paths.logs / "train.log", delay=True)
+    handler = _LogFile(data.paths.logs / "train.log", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     before = root.handlers[:]

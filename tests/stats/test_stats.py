@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -146,6 +147,25 @@ def test_a_torn_tensorboard_file_is_read_up_to_the_tear(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("events*")
     path.write_bytes(path.read_bytes()[:-5])
     assert TensorBoardSink(tmp_path).last_steps == {"loss/total": 2}
+
+
+def test_tensorboard_takes_later_what_it_could_not_take(tmp_path: Path) -> None:
+    """A folder that cannot be written for a while, then can: every point once."""
+    folder = tmp_path / "tb"
+    sink = TensorBoardSink(folder)
+    sink.write(1, {"loss/total": 1.0})
+    assert sink._file is not None
+    os.close(sink._file.fileno())  # the next write fails as it would on a full disk
+    sink.write(2, {"loss/total": 2.0})
+    aside = folder.rename(tmp_path / "aside")
+    folder.write_text("in the way")
+    sink.write(3, {"loss/total": 3.0})
+    folder.unlink()
+    aside.rename(folder)
+    sink.write(4, {"loss/total": 4.0})
+    sink.close()
+    seen = [(step, value) for _, step, value in tensorboard_points(folder)]
+    assert sorted(seen) == [(step, float(step)) for step in (1, 2, 3, 4)]
 
 
 def test_mlflow_takes_later_what_it_could_not_take(
