@@ -495,12 +495,15 @@ def _latest_unfinished(persist: PersistenceConfig, train: TrainConfig) -> str:
     for name in PathManager(persist, fresh).run_names():
         paths = PathManager(persist, name)
         known = list_commits(paths)
-        if not paths.run_info.exists() or not known.commits:
-            continue
-        info = read_json(paths.run_info, RunInfo, CorruptRunInfoError)
-        newest = known.commits[0].commit
-        if newest.global_step < info.target_steps:
-            candidates.append((newest.created_ns, name))
+        if known.unreadable and not known.commits:
+            # Loading will say what is wrong with it; starting afresh would hide it.
+            newest_file = max(p.stat().st_mtime_ns for p in paths.commits.glob("*.json"))
+            candidates.append((newest_file, name))
+        elif known.commits and paths.run_info.exists():
+            info = read_json(paths.run_info, RunInfo, CorruptRunInfoError)
+            newest = known.commits[0].commit
+            if newest.global_step < info.target_steps:
+                candidates.append((newest.created_ns, name))
     return max(candidates)[1] if candidates else fresh
 
 

@@ -40,6 +40,15 @@ def check_run_name(name: str) -> str:
     return name
 
 
+def _is_usable(name: str) -> bool:
+    """Whether a folder below ``runs/`` can be a run of ours."""
+    try:
+        check_run_name(name)
+    except InvalidRunNameError:
+        return False
+    return True
+
+
 class PathManager:
     """Paths within the data folder, for one run."""
 
@@ -185,9 +194,7 @@ class PathManager:
             DataFolderError: the folder of the runs cannot be read.
         """
         try:
-            return sorted(
-                p.name for p in self.runs.iterdir() if p.is_dir() and not p.name.startswith(".")
-            )
+            return sorted(p.name for p in self.runs.iterdir() if p.is_dir() and _is_usable(p.name))
         except FileNotFoundError:
             return []
         except OSError as e:

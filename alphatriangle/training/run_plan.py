@@ -99,15 +99,18 @@ def plan_run(request: TrainRequest) -> RunPlan:
 
 
 def _find(config: Config, name: str | None, preset_name: str | None) -> RunSummary | None:
-    """The run to go on with: the one named, else the latest unfinished, else the latest."""
+    """The run to go on with: the one named, else the latest unfinished, else the latest.
+
+    A damaged run counts as unfinished: whether it can go on is for loading to say, aloud. A new one
+    in its place would hide the damage.
+    """
     if name is not None:
         return summarize_run(config.persistence, name) if _exists(config, name) else None
     runs = [
         run
         for run in summarize_runs(config.persistence)
-        if run.state != "damaged"
-        and (run.commits or run.target_steps is not None)
-        and (preset_name is None or run.preset == preset_name)
+        if (run.commits or run.target_steps is not None or run.state == "damaged")
+        and (preset_name is None or run.preset in (preset_name, None))
     ]
     unfinished = [run for run in runs if run.state != "complete"]
     return next(iter(unfinished or runs), None)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from alphatriangle.config import ConfigError
+from alphatriangle.data import DataManager
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
     DataError,
     InvalidRunNameError,
+    NoSoundCommitError,
     RunExistsError,
     RunNotFoundError,
 )
@@ -143,6 +145,27 @@ def test_a_run_that_died_before_its_first_commit_is_gone_on_with(tmp_path: Path)
     again = plan(tmp_path, preset="quick", settings=tiny())
     assert again.run_name == first.run_name
     assert again.is_new
+
+
+def test_damage_does_not_make_a_new_run(tmp_path: Path) -> None:
+    """A run whose newest commit is damaged goes on; if all are, the start stops. Never afresh."""
+    first = plan(tmp_path, preset="quick", settings=tiny())
+    carry_out(first, 10)
+    carry_out(plan(tmp_path, preset="quick", settings=tiny()), 20)
+    run = tmp_path / "data/runs" / first.run_name
+    (run / "commits/step_20.json").write_text("{")
+    again = plan(tmp_path, preset="quick", settings=tiny())
+    assert (again.run_name, again.steps_done) == (first.run_name, 10)
+    (run / "commits/step_10.json").write_text("{")
+    hopeless = plan(tmp_path, preset="quick", settings=tiny())
+    assert hopeless.run_name == first.run_name
+    with pytest.raises(NoSoundCommitError):
+        started(hopeless.config)
+    unnamed = hopeless.config.train.model_copy(update={"run_name": None})
+    assert DataManager(hopeless.config.persistence, unnamed).run_name == first.run_name
+    (run / "run.json").write_text("{")
+    with pytest.raises(DataError, match=r"run\.json"):
+        plan(tmp_path, preset="quick", settings=tiny())
 
 
 def test_bad_input_is_refused(tmp_path: Path) -> None:
