@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -45,17 +45,11 @@ def _data_folder(data_dir: Path | None, name: str) -> Path:
     return folder
 
 
-def _serve(arguments: list[str], port: int) -> None:
+def _serve(arguments: list[str], port: int) -> NoReturn:
+    """Become the server: signals and the exit code are then its own."""
     typer.echo(f"http://{_HOST}:{port}  (Ctrl-C stops)")
-    server = subprocess.Popen([sys.executable, "-m", *arguments])
-    try:
-        code = server.wait()
-    except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
-        return
-    if code:
-        raise UsageError(f"the server ended with exit code {code}")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", *arguments])
 
 
 @app.command()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import tiny_settings
-from tests.training.command import alphatriangle, commits, train_arguments
+from tests.training.command import alphatriangle, commits, start, train_arguments
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +207,22 @@ def test_a_port_in_use_is_said_so(trained: Path, tmp_path: Path) -> None:
     nothing = alphatriangle("ui", "mlflow", "--data-dir", str(tmp_path))
     assert nothing.returncode == 2
     assert "does not exist" in nothing.stderr
+
+
+def test_tensorboard_is_served_and_stops(trained: Path) -> None:
+    """The address that is said answers; a signal ends the server and nothing is left behind."""
+    process = start(["ui", "tensorboard", "--data-dir", str(trained)])
+    assert process.stdout is not None
+    address = process.stdout.readline().split()[0]
+    for _line in process.stdout:
+        if "Press CTRL+C" in _line or address.rstrip("/") in _line:
+            break
+    with urllib.request.urlopen(address, timeout=60) as page:
+        assert page.status == 200
+    process.terminate()
+    process.communicate(timeout=60)
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address, timeout=5)
 
 
 @pytest.mark.parametrize(
