@@ -28,7 +28,12 @@ from alphatriangle.data.errors import (
     SaveFailedError,
 )
 from alphatriangle.data.lock import RunLock
-from alphatriangle.data.mlflow_log import MlflowUploads, open_run, tracking_uri
+from alphatriangle.data.mlflow_log import (
+    MlflowStatus,
+    MlflowUploads,
+    open_run,
+    tracking_uri,
+)
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.schemas import (
     BufferData,
@@ -377,8 +382,12 @@ class DataManager:
                 self._uploads.notify()
         return report
 
-    def close(self, *, upload_seconds: float = 30.0) -> None:
+    def close(
+        self, *, upload_seconds: float = 30.0, mlflow_status: MlflowStatus = "FINISHED"
+    ) -> None:
         """Finish the save in flight, give MLflow up to so long for the rest, release the run.
+
+        ``mlflow_status`` is what the MLflow run is said to be from now on.
 
         Raises:
             SaveFailedError: the last save failed; everything is closed all the same.
@@ -391,6 +400,7 @@ class DataManager:
                 self._writer = None
             if self._uploads is not None:
                 self._uploads.close(upload_seconds)
+                self._uploads.end_run(mlflow_status)
                 self.uploads_left = self._uploads.waiting
                 self._uploads = None
             self._lock.release()

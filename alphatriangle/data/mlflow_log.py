@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from alphatriangle.data import fs
 from alphatriangle.data.commits import list_commits
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 logger = logging.getLogger(__name__)
+
+MlflowStatus = Literal["FINISHED", "KILLED", "FAILED"]
+"""FINISHED: all steps done; KILLED: stopped before; FAILED: an error ended it."""
 
 _FIRST_RETRY_SECONDS = 2.0
 _LONGEST_RETRY_SECONDS = 300.0
@@ -101,6 +104,13 @@ class MlflowUploads:
         self._wake.set()
         self._thread.join(timeout_seconds)
         return finished
+
+    def end_run(self, status: MlflowStatus) -> None:
+        """Say in MLflow that nobody is training any more."""
+        try:
+            self._client.set_terminated(self._run_id, status)
+        except mlflow_errors() as e:
+            logger.warning("MLflow run %s stays open: %s", self._run_id, e)
 
     def _pending(self) -> list[tuple[str, str]]:
         """(relative path, sha256) of what is to be uploaded, oldest commit first."""

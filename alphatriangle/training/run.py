@@ -16,6 +16,7 @@ from alphatriangle.config import Config
 from alphatriangle.data.data_manager import DataManager, load_for_reading
 from alphatriangle.data.digest import state_digest
 from alphatriangle.data.errors import DataError
+from alphatriangle.data.mlflow_log import MlflowStatus
 from alphatriangle.game.state import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer
@@ -150,9 +151,9 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
             outcome = _train_and_report(plan, loop, display, stop, started)
             if data.mlflow_run_id is not None:
                 with display.phase("finishing uploads to MLflow"):
-                    _close(data)
+                    _close(data, "FINISHED" if outcome.complete else "KILLED")
     finally:
-        _close(data)
+        _close(data, "FAILED")
     outcome.uploads_waiting = data.uploads_left
     outcome.save_failed = data.last_save_failed
     if not outcome.save_failed:
@@ -249,9 +250,9 @@ def _final_scores(parts: setup.Parts, games: int) -> list[PlayerScore]:
     return scores
 
 
-def _close(data: DataManager) -> None:
+def _close(data: DataManager, status: MlflowStatus) -> None:
     try:
-        data.close()
+        data.close(mlflow_status=status)
     except DataError as e:
         # Already shown and counted by the loop; closing must not hide what ended it.
         logger.error("%s", e)

@@ -170,5 +170,6 @@ def test_train_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
     client = MlflowClient(tracking_uri(tmp_path / "mlruns"))
     (experiment,) = [e for e in client.search_experiments() if e.name == "AlphaTriangle"]
     (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
     history = client.get_metric_history(run.info.run_id, "loss/total")
     assert sorted(m.step for m in history) == list(range(2, 17, 2))
