@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -291,9 +292,13 @@ class DataManager:
         Raises:
             SaveFailedError: the save *before* this one failed. This one has not been started; call
                 again.
+            ValueError: a metric is not finite.
         """
         if self._writer is None:
             raise CheckpointNotFoundError("load_initial_state comes before the first save")
+        for name, value in (metrics or {}).items():
+            if not math.isfinite(value):
+                raise ValueError(f"metric {name!r} is {value}: a commit holds finite numbers only")
         self._unsaved_episodes += episodes
         self._collect(wait=True)
         capture = self._capture(

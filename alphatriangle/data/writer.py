@@ -9,6 +9,7 @@ Up to the commit nothing exists that a reader would look at; after it, nothing c
 from __future__ import annotations
 
 import logging
+import pickle
 import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from alphatriangle.data import fs
 from alphatriangle.data.commits import (
     StoredCommit,
     list_commits,
+    read_commit,
     verify_file,
     write_commit,
 )
@@ -41,6 +43,15 @@ from alphatriangle.utils.types import Episode, Rows
 logger = logging.getLogger(__name__)
 
 _FREE_SPACE_MARGIN = 16 << 20
+# What makes a save impossible: the disk, or state that cannot be pickled.
+_CANNOT_WRITE = (
+    OSError,
+    CorruptFileError,
+    pickle.PicklingError,
+    TypeError,
+    ValueError,
+    MemoryError,
+)
 
 
 @dataclass
@@ -160,9 +171,9 @@ class CommitWriter:
         try:
             self._check_space(capture)
             stored = self._commit(capture)
-            self._read_back(stored.commit)
-        except (OSError, CorruptFileError) as e:
-            reason = e.strerror or e if isinstance(e, OSError) else e
+            self._read_back(stored)
+        except _CANNOT_WRITE as e:
+            reason = e.strerror or e if isinstance(e, OSError) else f"{type(e).__name__}: {e}"
             raise SaveFailedError(
                 f"the state of step {step} could not be saved in {self._paths.run}: "
                 f"{reason}; the commits before it are intact"
@@ -182,9 +193,9 @@ class CommitWriter:
         before = set() if self._committed is None else {f.path for f in self._committed.files}
         return [f for f in commit.files if f.path not in before]
 
-    def _read_back(self, commit: Commit) -> None:
+    def _read_back(self, stored: StoredCommit) -> None:
         """Nothing older may go before the bytes of the new commit have been seen to be there."""
-        for file in self._new_files(commit):
+        for file in self._new_files(read_commit(stored.path)):
             verify_file(self._paths.run, file)
 
     def _check_space(self, capture: Capture) -> None:

@@ -357,6 +357,20 @@ def test_a_failed_save_is_raised_by_the_next_call_and_loses_nothing(config: Conf
     assert [e.episode for e in episodes] == [1, 2, 3], "those of the failed save come later"
 
 
+def test_state_that_cannot_be_saved_is_a_failed_save(config: Config) -> None:
+    training = started(config)
+    training.commit()
+    training.counter.state_dict = lambda: {"generator": (i for i in range(3))}  # type: ignore[method-assign]
+    training.advance()
+    training.save()
+    with pytest.raises(SaveFailedError, match="generator"):
+        training.manager.flush()
+    with pytest.raises(ValueError, match="metric 'score' is nan"):
+        training.save(metrics={"score": float("nan")})
+    training.manager.close()
+    assert reload(config).commit.global_step == 1  # type: ignore[union-attr]
+
+
 def test_too_little_space_refuses_the_save(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     training = started(config)
     training.commit()
