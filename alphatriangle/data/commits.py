@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -53,7 +54,13 @@ def write_commit(paths: PathManager, commit: Commit) -> StoredCommit:
     """
     path = unused(paths.commit(commit.global_step))
     record = {**commit.model_dump(mode="json"), "seal": _seal(commit)}
-    fs.write_bytes(path, json.dumps(record, indent=1).encode() + b"\n")
+    try:
+        fs.write_bytes(path, json.dumps(record, indent=1).encode() + b"\n")
+    except OSError:
+        # The folder's fsync comes after the rename: what was not acknowledged must not be found.
+        with contextlib.suppress(OSError):
+            fs.remove(path)
+        raise
     return StoredCommit(path, commit)
 
 

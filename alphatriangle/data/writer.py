@@ -8,6 +8,7 @@ Up to the commit nothing exists that a reader would look at; after it, nothing c
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import shutil
@@ -15,6 +16,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from alphatriangle.config import PersistenceConfig
@@ -100,6 +102,8 @@ class CommitWriter:
         self._committed: Commit | None = None
         # What the next commit finds its rows in: the segments of the last one, perhaps merged.
         self._segments: list[CommittedFile] = []
+        # Files of the save that is being written.
+        self._written: list[Path] = []
 
     @property
     def base(self) -> Commit | None:
@@ -168,11 +172,14 @@ class CommitWriter:
     def _write(self, capture: Capture) -> SaveReport:
         started = time.perf_counter()
         step = capture.checkpoint.global_step
+        self._written = []
+        stored = None
         try:
             self._check_space(capture)
             stored = self._commit(capture)
             self._read_back(stored)
         except _CANNOT_WRITE as e:
+            self._undo(stored)
             reason = e.strerror or e if isinstance(e, OSError) else f"{type(e).__name__}: {e}"
             raise SaveFailedError(
                 f"the state of step {step} could not be saved in {self._paths.run}: "
@@ -188,6 +195,14 @@ class CommitWriter:
             # Conveniences: the commit is sound without them, and the next save tries again.
             logger.warning("step %d is saved, but: %s", step, e)
         return SaveReport(stored.commit, time.perf_counter() - started, written)
+
+    def _undo(self, stored: StoredCommit | None) -> None:
+        """Remove what a failed save has written: on a full disk it would be in its own way."""
+        with contextlib.suppress(OSError):
+            if stored is not None:
+                fs.remove(stored.path)
+            for path in self._written:
+                fs.remove(path)
 
     def _new_files(self, commit: Commit) -> list[CommittedFile]:
         before = set() if self._committed is None else {f.path for f in self._committed.files}
@@ -277,12 +292,13 @@ class CommitWriter:
 
     def _file(
         self,
-        path: Any,
+        path: Path,
         kind: FileKind,
         digest: fs.FileDigest,
         first: int | None = None,
         end: int | None = None,
     ) -> CommittedFile:
+        self._written.append(path)
         return CommittedFile(
             path=self._paths.relative(path),
             kind=kind,

@@ -28,6 +28,7 @@ class TrainingLoop:
         self._stop = stop
         self._unsaved_episodes: list[Episode] = []
         self._changed = False
+        self._best_in_flight = False
         self._speed = _Speed()
         self.view = View(
             run_name=parts.data.run_name,
@@ -50,9 +51,10 @@ class TrainingLoop:
             self._train_step()
             if p.global_step % p.config.persistence.save_freq_steps == 0:
                 self._save(is_best=p.progress.take_best())
+        self._finish_save()
         if self._changed:
             self._save(is_best=False)
-        self._finish_save()
+            self._finish_save()
 
     def _rows_missing(self) -> int:
         """Rows that must still come before the next step; negative when self-play is ahead."""
@@ -131,6 +133,7 @@ class TrainingLoop:
             metrics=metrics,
         )
         self._changed = False
+        self._best_in_flight = is_best
         blocked = time.perf_counter() - started
         p.stats.tell("log", [Event("persistence/blocked_seconds", blocked, p.global_step)])
 
@@ -147,9 +150,14 @@ class TrainingLoop:
         except SaveFailedError as e:
             self.view.problem = str(e)
             self._display.note(f"SAVE FAILED: {e}")
+            self._changed = True
+            if self._best_in_flight:
+                self.parts.progress.forget_best()
+                self._best_in_flight = False
             return
         if report is not None:
             self.view.problem = None
+            self._best_in_flight = False
             step = report.commit.global_step
             megabytes = report.bytes_written / 1e6
             self.view.save = f"step {step} ({megabytes:.1f} MB in {report.seconds:.2f} s)"

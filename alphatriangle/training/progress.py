@@ -19,6 +19,7 @@ class Progress:
         self.total_simulations = 0
         self.recent_scores: deque[float] = deque(maxlen=RECENT_GAMES)
         self.best_score: float | None = None
+        self._best_before: float | None = None
         self.evaluation_before: dict[str, Any] | None = None
         """The agent before training, for the table at the end."""
 
@@ -39,8 +40,12 @@ class Progress:
             return False
         if self.best_score is not None and self.score <= self.best_score:
             return False
-        self.best_score = self.score
+        self._best_before, self.best_score = self.best_score, self.score
         return True
+
+    def forget_best(self) -> None:
+        """The state taken as the best could not be saved: the one before it is the best still."""
+        self.best_score = self._best_before
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""

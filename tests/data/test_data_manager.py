@@ -357,6 +357,25 @@ def test_a_failed_save_is_raised_by_the_next_call_and_loses_nothing(config: Conf
     assert [e.episode for e in episodes] == [1, 2, 3], "those of the failed save come later"
 
 
+def test_a_failed_save_leaves_nothing_behind(config: Config) -> None:
+    """On a full disk, what it had already written would stand in its own way."""
+    training = started(config)
+    training.commit()
+    paths = training.manager.paths
+    before = sorted(p for p in paths.run.rglob("*") if p.name.count("step_") or "-" in p.name)
+    aside = paths.commits.rename(paths.commits.with_name("aside"))
+    paths.commits.write_text("in the way")
+    training.advance()
+    training.save()
+    with pytest.raises(SaveFailedError):
+        training.manager.flush()
+    paths.commits.unlink()
+    aside.rename(paths.commits)
+    after = sorted(p for p in paths.run.rglob("*") if p.name.count("step_") or "-" in p.name)
+    assert after == before
+    training.manager.close()
+
+
 def test_state_that_cannot_be_saved_is_a_failed_save(config: Config) -> None:
     training = started(config)
     training.commit()

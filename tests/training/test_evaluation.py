@@ -58,6 +58,9 @@ def test_the_best_is_a_full_window_that_beats_the_best_before() -> None:
     assert progress.take_best()
     assert not progress.take_best(), "equal is not better"
     progress.add(episodes(9.0, 5), 10)
+    assert progress.take_best()
+    progress.forget_best()
+    assert progress.best_score == 5.0
     copy = Progress()
     copy.load_state_dict(progress.state_dict())
     assert copy.take_best()
