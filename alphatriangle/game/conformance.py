@@ -1,6 +1,9 @@
 """Replay recorded games and compare every field: ``python -m alphatriangle.game.conformance FILE``.
 
-The file holds one JSON object a line (optionally gzipped) with ``steps``; GAME.md's golden record.
+The file holds one game a line as JSON, optionally gzipped. Each of its ``steps`` has ``occupied``
+and ``occupied_after`` (30 hex digits, bit ``row * 15 + col`` set where filled), ``shapes`` (per
+slot a list of [dr, dc, up], or null), ``legal``, ``action``, ``reward``, ``cleared``, ``score`` and
+``done``.
 Exits 0 when every step agrees, 1 on any mismatch, 2 when the file cannot be used.
 """
 

@@ -208,7 +208,7 @@ def sink_maker(
             try:
                 sinks.append(MlflowSink(tracking_uri, run_id))
             except mlflow_errors() as e:
-                logger.warning("MLflow takes no metrics in this session: %s", e)
+                logger.warning("MLflow takes no metrics until the next start: %s", e)
         return sinks
 
     return make
