@@ -130,11 +130,6 @@ class DataManager:
         """The last save that became a commit in this process."""
         return self._last_report
 
-    @property
-    def save_in_flight(self) -> bool:
-        """Whether a save is being written now."""
-        return self._writer is not None and self._writer.in_flight
-
     def get_checkpoint_path(
         self, step: int | None = None, *, is_latest: bool = False, is_best: bool = False
     ) -> Path:
@@ -301,35 +296,6 @@ class DataManager:
                 raise ValueError(f"metric {name!r} is {value}: a commit holds finite numbers only")
         self._unsaved_episodes += episodes
         self._collect(wait=True)
-        capture = self._capture(
-            nn,
-            optimizer,
-            stats_collector_actor,
-            buffer,
-            global_step,
-            episodes_played,
-            total_simulations_run,
-            is_best,
-            components or {},
-            metrics or {},
-        )
-        self._episodes_in_flight = len(capture.episodes)
-        self._writer.start(capture)
-
-    def _capture(
-        self,
-        nn: Weights,
-        optimizer: torch.optim.Optimizer,
-        stats_collector_actor: Any,
-        buffer: ReplaySource | None,
-        global_step: int,
-        episodes_played: int,
-        total_simulations_run: int,
-        is_best: bool,
-        components: Mapping[str, Stateful],
-        metrics: Mapping[str, float],
-    ) -> Capture:
-        assert self._writer is not None
         checkpoint = CheckpointData(
             run_name=self.run_name,
             global_step=global_step,
@@ -341,7 +307,9 @@ class DataManager:
             model_state_dict=nn.get_weights(),
             optimizer_state_dict=self.serializer.prepare_optimizer_state(optimizer),
             stats_state=_stats_state(stats_collector_actor),
-            components={name: copied(part.state_dict()) for name, part in components.items()},
+            components={
+                name: copied(part.state_dict()) for name, part in (components or {}).items()
+            },
             rng_state=rng_state(),
             versions=dict(library_versions()),
         )
@@ -352,7 +320,9 @@ class DataManager:
             ends = [f.end or 0 for f in base.of_kind("segment")] if base else []
             first = max([buffer.oldest, *ends])
             rows = buffer.rows(first, buffer.total_added)
-        return Capture(checkpoint, state, rows, first, list(self._unsaved_episodes), dict(metrics))
+        unsaved = list(self._unsaved_episodes)
+        self._episodes_in_flight = len(unsaved)
+        self._writer.start(Capture(checkpoint, state, rows, first, unsaved, dict(metrics or {})))
 
     def poll(self) -> SaveReport | None:
         """The report of a save that has finished since the last call, without waiting.

@@ -115,11 +115,6 @@ class CommitWriter:
         self._committed = commit
         self._segments = commit.of_kind("segment")
 
-    @property
-    def in_flight(self) -> bool:
-        """Whether a save is being written."""
-        return self._future is not None and not self._future.done()
-
     def start(self, capture: Capture) -> None:
         """Begin to write; the one before must have been collected."""
         assert self._future is None

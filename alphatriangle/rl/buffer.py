@@ -13,11 +13,9 @@ from alphatriangle.config import TrainConfig
 from alphatriangle.features.encoder import encode, legal_and_policy_into
 from alphatriangle.features.experience import experiences_from_rows, rows_from_experiences
 from alphatriangle.game.geometry import ACTIONS, MAX_LEGAL, SLOTS
-from alphatriangle.utils.seeding import STREAM_SAMPLE, derive_key
+from alphatriangle.utils.seeding import STREAM_SAMPLE, derive_key, draw_shares
 from alphatriangle.utils.sum_tree import SumTree
 from alphatriangle.utils.types import Batch, Experience, Rows
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class ExperienceBuffer:
@@ -131,13 +129,11 @@ class ExperienceBuffer:
         return self._batch(indices, weights)
 
     def _uniform(self, count: int) -> npt.NDArray[np.float64]:
-        """The next ``count`` uniform numbers in [0, 1); SplitMix64, vectorised."""
+        """The next ``count`` uniform numbers in [0, 1)."""
         key = np.uint64(derive_key(self._config.seed, STREAM_SAMPLE, self.batches_sampled))
         self.batches_sampled += 1
-        z = key + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        shares: npt.NDArray[np.float64] = draw_shares(key, count)
+        return shares
 
     def _batch(self, indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> Batch:
         rows = self._columns[indices]

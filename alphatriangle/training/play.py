@@ -183,7 +183,7 @@ class RayPlay:
         self._weights: Any = None
         self._steps_since_update = 0
         games = config.train.games_per_worker
-        # About a quarter of the lanes' worth of moves: calls of a second or so.
+        # Half a row a lane: short calls, so that new weights and results travel soon.
         self._chunk_rows = max(games // 2, 16)
         self._spare_episodes = 2 * games
         self._lookahead_rows = 2 * workers * self._chunk_rows

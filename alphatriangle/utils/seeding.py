@@ -12,6 +12,7 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -71,6 +72,15 @@ def draw_unit(key: np.uint64, counter: np.uint64) -> float:
 def draw_gumbel(key: np.uint64, counter: np.uint64) -> float:
     """A standard Gumbel variate, -log(-log U)."""
     return -math.log(-math.log(draw_unit(key, counter)))
+
+
+@njit(cache=True)
+def draw_shares(key: np.uint64, count: int) -> npt.NDArray[np.float64]:
+    """[count] float64 in [0, 1): the draws of counters 0, 1, ... as multiples of 2**-53."""
+    out = np.empty(count, np.float64)
+    for i in range(count):
+        out[i] = float(draw_u64(key, np.uint64(i)) >> _S11) * _TWO_M53
+    return out
 
 
 def library_seed(seed: int, stream: int) -> int:
