@@ -7,21 +7,25 @@ import subprocess
 import sys
 
 CHILD = """
-import signal
+import sys
 from alphatriangle.training.signals import stop_on_signals
 with stop_on_signals() as stop:
     print("ready", flush=True)
     while not stop:
-        signal.pause()
+        pass
     print("asked by", stop.signal_name, flush=True)
-    signal.pause()
+    sys.stdin.readline()
     print("asked again", flush=True)
 """
 
 
 def child() -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CHILD], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -34,8 +38,8 @@ def test_a_second_ctrl_c_exits_at_once() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "asked by SIGINT\n"
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.wait(20) == 130
+    output, errors = process.communicate()
     assert output == ""
     assert "what was committed is safe" in errors
 
@@ -46,5 +50,5 @@ def test_a_second_sigterm_is_patient() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "asked by SIGTERM\n"
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate("go on\n", timeout=20)
     assert (process.returncode, output) == (0, "asked again\n")
