@@ -50,7 +50,7 @@ def evaluate(
     """
     with reported_errors(debug):
         from alphatriangle.config import build
-        from alphatriangle.data.data_manager import load_for_reading
+        from alphatriangle.data.loading import load_for_reading
         from alphatriangle.data.runs import summarize_runs
         from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
         from alphatriangle.training.display import Display

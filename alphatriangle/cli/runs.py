@@ -19,7 +19,7 @@ from alphatriangle.cli.common import (
     print_json,
     reported_errors,
 )
-from alphatriangle.cli.tables import megabytes, runs_table
+from alphatriangle.cli.tables import ago, megabytes, runs_table
 
 app = typer.Typer(no_args_is_help=True, help="Look at runs, and look after them.")
 
@@ -63,11 +63,13 @@ def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = 
 @app.command("show")
 def show_run(
     run: Run,
+    step: Step = None,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a run holds: its newest sound commit, checked byte by byte, and its digest.
+    """Show what a commit holds, by default the newest sound one, checked byte by byte.
 
     The state digest is a sha256 over weights, optimizer, schedule, generators, replay rows and
     priorities: two runs with the same digest go on the same way.
@@ -81,7 +83,7 @@ def show_run(
     with reported_errors(debug):
         from alphatriangle.data.runs import describe_run
 
-        facts = describe_run(persistence(data_dir), run)
+        facts = describe_run(persistence(data_dir), run, step)
         if as_json:
             print_json(facts)
             return
@@ -93,15 +95,22 @@ def show_run(
             "step": f"{facts['step']} of {facts['target_steps'] or '?'}",
             "games": f"{facts['episodes']:,} ({commit['total_simulations_run']:,} simulations)",
             "score": f"{score} (mean of recent games)",
-            "network": f"{facts['parameters']:,} parameters in {len(facts['tensors'])} tensors",
-            "replay": f"{facts['buffer_rows']:,} of {facts['buffer_capacity'] or 0:,} rows",
+            "network": f"{facts['parameters']:,} numbers in {len(facts['tensors'])} tensors, "
+            f"{megabytes(sum(t['bytes'] for t in facts['tensors'].values()))}",
+            "replay": f"{facts['buffer_rows']:,} of {facts['buffer_capacity'] or 0:,} rows in "
+            f"{sum(f['kind'] == 'segment' for f in commit['files'])} segments",
             "on disk": f"{megabytes(facts['size_bytes'])}, {facts['commits']} commits",
-            "commit": f"{commit['path']} ({commit['created_at']}, {len(commit['files'])} files)",
+            "commit": f"{commit['path']} ({len(commit['files'])} files, "
+            f"{megabytes(sum(f['size'] for f in commit['files']))})",
+            "saved": f"{commit['created_at']}, {ago(facts['age_seconds'])}",
             "also saved": ", ".join(facts["components"]),
             "state digest": facts["state_digest"],
         }
         for name, text in lines.items():
             console.print(f"{name:<13} {text}", highlight=False, markup=False, soft_wrap=True)
+        for name, tensor in facts["tensors"].items() if tensors else ():
+            text = f"{name}  {tensor['dtype']} {tensor['shape']}  {megabytes(tensor['bytes'])}"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
         for rejected in facts["rejected_commits"]:
             console.print(f"passed over   {rejected['reason']}", style="red", soft_wrap=True)
 
@@ -179,7 +188,7 @@ def explain_resume(
     Exit codes: 0 done; 2 nothing to resume, or no commit is sound.
     """
     with reported_errors(debug):
-        from alphatriangle.data.data_manager import load_for_reading
+        from alphatriangle.data.loading import load_for_reading
         from alphatriangle.training.run_plan import TrainRequest, plan_run
 
         plan = plan_run(TrainRequest(run_name=run, data_dir=data_dir))
@@ -273,6 +282,7 @@ def pin_commit(
     step: Step = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the pin away.")] = False,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Pin a commit, so that it is never removed.
@@ -290,6 +300,9 @@ def pin_commit(
         paths = existing_run(persistence(data_dir), run)
         commit = find_commit(paths, step).commit
         set_pin(paths, commit.sequence, pinned=not remove)
+        if as_json:
+            print_json({"run": run, "step": commit.global_step, "pinned": not remove})
+            return
         verb = "is no longer pinned" if remove else "is pinned"
         typer.echo(f"step {commit.global_step} of run {run!r} {verb}")
 
@@ -300,6 +313,7 @@ def fork(
     new_name: Annotated[str, typer.Argument(help="Name of the new run.")],
     step: Step = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a new run from a commit; both share its files by hard links.
@@ -316,6 +330,9 @@ def fork(
         from alphatriangle.data.fork import fork_run
 
         commit = fork_run(persistence(data_dir), run, new_name, step)
+        if as_json:
+            print_json({"run": new_name, "from": run, "step": commit.global_step})
+            return
         typer.echo(
             f"run {new_name!r} begins at step {commit.global_step} of {run!r}; "
             f"alphatriangle train --run-name {new_name} goes on with it"
@@ -327,10 +344,12 @@ def export(
     run: Run,
     what: Annotated[str, typer.Option(help="weights, replay or buffer.")],
     to: Annotated[Path, typer.Option(help="File to write; it must not exist.")],
+    step: Step = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Write a part of the newest sound commit for other tools.
+    """Write a part of a commit, by default of the newest sound one, for other tools.
 
     weights: safetensors. replay: Parquet. buffer: a buffer.pkl that needs no other file.
 
@@ -341,13 +360,19 @@ def export(
     Exit codes: 0 done; 2 bad input, or the file cannot be written.
     """
     with reported_errors(debug):
-        from alphatriangle.data.data_manager import load_for_reading
         from alphatriangle.data.export import export_state
+        from alphatriangle.data.loading import load_for_reading
         from alphatriangle.data.runs import existing_run
 
         if what not in ("weights", "replay", "buffer"):
             raise UsageError(f"--what {what}: there are weights, replay and buffer")
         config = persistence(data_dir)
         existing_run(config, run)
-        digest = export_state(load_for_reading(config, run), what, to)  # type: ignore[arg-type]
+        state = load_for_reading(config, run, step)
+        assert state.commit is not None
+        digest = export_state(state, what, to)  # type: ignore[arg-type]
+        if as_json:
+            facts = {"run": run, "step": state.commit.global_step, "what": what, "file": str(to)}
+            print_json(facts | digest._asdict())
+            return
         typer.echo(f"{to}: {megabytes(digest.size)}")

@@ -46,14 +46,14 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
             str(run.episodes),
             _number(run.score),
             megabytes(run.size_bytes),
-            _age(time.time_ns() - run.last_commit_ns) if run.last_commit_ns else "never",
+            ago(time.time() - run.last_commit_ns / 1e9) if run.last_commit_ns else "never",
         )
     return table
 
 
-def _age(nanoseconds: int) -> str:
+def ago(age_seconds: float) -> str:
     """How long ago, in one unit."""
-    seconds = max(nanoseconds // 10**9, 0)
+    seconds = max(int(age_seconds), 0)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size} {unit} ago"

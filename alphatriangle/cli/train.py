@@ -48,7 +48,8 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     resume: Annotated[
-        str, typer.Option(help="auto, never, the name of a run, or the path of a checkpoint.")
+        str,
+        typer.Option(help="auto, never, latest, the name of a run, or the path of a checkpoint."),
     ] = "auto",
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -58,7 +59,8 @@ def train(
     """Train an agent; start it again with the same command and it goes on.
 
     Ctrl-C or SIGTERM saves and stops. Without --run-name it goes on with the latest run of the
-    preset: an interrupted one to its end, a complete one for as many steps again.
+    preset: an interrupted one to its end, a complete one for as many steps again. A --run-name that
+    is new begins afresh, or, with --resume, with the state of another run, sharing its files.
 
     Examples:
 
@@ -67,6 +69,8 @@ def train(
       alphatriangle train --preset laptop --run-name first --set train.learning_rate=0.001
 
       alphatriangle train --resume first --max-steps 100000
+
+      alphatriangle train --resume latest --run-name branch
 
     Exit codes: 0 trained, stopped by a signal, or nothing left to do; 1 training or the last save
     failed; 2 bad input.

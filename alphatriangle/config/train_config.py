@@ -24,7 +24,9 @@ class TrainConfig(Section):
     """torch threads of the training process; 0 means all cores that no worker uses."""
 
     auto_resume_latest: bool = True
-    """Go on with the run of this name, or without a name with the latest that has not finished."""
+    """Go on with the run of this name, or without a name with the latest that has not finished. A
+    name that is new begins with the state of the latest other run (the command line: only where
+    --resume says so)."""
     load_checkpoint_path: str | None = None
     """Start from this checkpoint file instead; it must load."""
     load_buffer_path: str | None = None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from alphatriangle.data import fs
 from alphatriangle.data.errors import (
+    CommitNotFoundError,
     CorruptBufferError,
     CorruptCheckpointError,
     CorruptCommitError,
@@ -93,6 +94,21 @@ def list_commits(paths: PathManager) -> CommitList:
                 unreadable.append(RejectedCommit(path=str(path), reason=str(e)))
     commits.sort(key=lambda stored: stored.commit.sequence, reverse=True)
     return CommitList(commits, unreadable)
+
+
+def of_step(known: CommitList, run_name: str, step: int) -> CommitList:
+    """Of ``known``, the readable commits of one step.
+
+    Raises:
+        CommitNotFoundError: there is none; the message names the steps that there are.
+    """
+    commits = [stored for stored in known.commits if stored.commit.global_step == step]
+    if not commits:
+        steps = ", ".join(str(s.commit.global_step) for s in known.commits) or "none"
+        raise CommitNotFoundError(
+            f"run {run_name!r} has no commit of step {step}; its commits are of steps: {steps}"
+        )
+    return CommitList(commits, [])
 
 
 _CORRUPT: dict[FileKind, type[CorruptFileError]] = {

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-import torch
+from typing import Any
 
 from alphatriangle.config import PersistenceConfig, TrainConfig
 from alphatriangle.data import fs
-from alphatriangle.data.commits import CommitList, StoredCommit, list_commits, verify_commit
+from alphatriangle.data.capture import (
+    Capture,
+    ReplaySource,
+    Staging,
+    Stateful,
+    library_versions,
+    stats_state,
+)
+from alphatriangle.data.commits import list_commits
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
-    CorruptCheckpointError,
     CorruptRunInfoError,
-    DataError,
-    NoSoundCommitError,
     RunExistsError,
-    RunNotFoundError,
     SaveFailedError,
 )
+from alphatriangle.data.fork import fork_newest
+from alphatriangle.data.loading import load_commit, load_newest
 from alphatriangle.data.lock import RunLock
 from alphatriangle.data.mlflow_log import (
     MlflowStatus,
@@ -36,35 +36,20 @@ from alphatriangle.data.mlflow_log import (
     tracking_uri,
 )
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.runs import run_to_continue, summarize_runs
 from alphatriangle.data.schemas import (
     BufferData,
     CheckpointData,
-    Commit,
     LoadedTrainingState,
-    RejectedCommit,
     RunInfo,
 )
-from alphatriangle.data.serializer import ReplaySource, Serializer, copied, read_json
-from alphatriangle.data.writer import Capture, CommitWriter, SaveReport
+from alphatriangle.data.serializer import Serializer, read_json
+from alphatriangle.data.writer import CommitWriter, SaveReport
 from alphatriangle.utils.global_rng import rng_state
 from alphatriangle.utils.mlflow_errors import mlflow_errors
 from alphatriangle.utils.types import Episode
 
 logger = logging.getLogger(__name__)
-
-
-class Weights(Protocol):
-    """What saving needs of a network."""
-
-    def get_weights(self) -> dict[str, torch.Tensor]:
-        """A copy of all weights, on the CPU."""
-
-
-class Stateful(Protocol):
-    """Anything else that has state."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Its state, in plain containers, arrays and tensors."""
 
 
 class DataManager:
@@ -86,12 +71,12 @@ class DataManager:
         self.persist_config = persist_config
         self.train_config = train_config
         self.serializer = Serializer(persist_config.allowed_globals)
-        name = train_config.run_name or _latest_unfinished(persist_config, train_config)
-        self.paths = PathManager(persist_config, name)
+        self.paths = PathManager(persist_config, train_config.run_name or self._choose_run())
         self.run_info: RunInfo | None = None
         self.config: dict[str, Any] = {}
         self._lock = RunLock(self.paths)
         self._writer: CommitWriter | None = None
+        self._staging = Staging()
         self._uploads: MlflowUploads | None = None
         self._unsaved_episodes: list[Episode] = []
         self._episodes_in_flight = 0
@@ -99,6 +84,16 @@ class DataManager:
         self.last_save_failed = False
         self.uploads_left = 0
         """Files that MLflow had not been given when the manager was closed."""
+
+    def _choose_run(self) -> str:
+        """Without a name: the latest unfinished run, or a new one."""
+        train = self.train_config
+        explicit = train.load_checkpoint_path or train.load_buffer_path
+        if train.auto_resume_latest and not explicit:
+            found = run_to_continue(summarize_runs(self.persist_config))
+            if found is not None:
+                return found.name
+        return "run-" + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
 
     @property
     def run_name(self) -> str:
@@ -152,7 +147,9 @@ class DataManager:
         """Take the run for writing and load what training starts from.
 
         In this order: an explicit checkpoint or buffer path; the newest sound commit of the run;
-        nothing, for a fresh start. From now on this process is the run's one writer.
+        with ``auto_resume_latest``, for a run that is new, the newest sound commit of the latest
+        other run, whose files the new one shares; nothing, for a fresh start. From now on this
+        process is the run's one writer.
 
         Raises:
             RunLockedError: another process writes to the run.
@@ -162,6 +159,8 @@ class DataManager:
         """
         # What was asked for by path is read first: if it cannot be, no run has been begun.
         explicit = self._load_explicit()
+        if explicit is None and self.train_config.auto_resume_latest:
+            self._fork_latest()
         self.paths.make_folders()
         self._lock.acquire()
         try:
@@ -169,6 +168,14 @@ class DataManager:
         except BaseException:
             self._lock.release()
             raise
+
+    def _fork_latest(self) -> None:
+        """Let a run that is new begin as the latest other one, if there is any."""
+        if self.paths.run_info.exists() or any(self.paths.commits.glob("*.json")):
+            return
+        others = [run for run in summarize_runs(self.persist_config) if run.last_commit_ns]
+        if others:
+            fork_newest(self.persist_config, others[0].name, self.run_name, self.serializer)
 
     def _load(self, explicit: LoadedTrainingState | None) -> LoadedTrainingState:
         if self.paths.run_info.exists():
@@ -266,8 +273,8 @@ class DataManager:
 
     def save_training_state(
         self,
-        nn: Weights,
-        optimizer: torch.optim.Optimizer,
+        nn: Stateful,
+        optimizer: Stateful,
         stats_collector_actor: Any,
         buffer: ReplaySource | None,
         global_step: int,
@@ -296,33 +303,69 @@ class DataManager:
                 raise ValueError(f"metric {name!r} is {value}: a commit holds finite numbers only")
         self._unsaved_episodes += episodes
         self._collect(wait=True)
+        self._writer.start(
+            self._capture(
+                nn,
+                optimizer,
+                buffer,
+                components or {},
+                {
+                    "global_step": global_step,
+                    "episodes_played": episodes_played,
+                    "total_simulations_run": total_simulations_run,
+                    "is_best": is_best,
+                },
+                stats_state(stats_collector_actor),
+                dict(metrics or {}),
+            )
+        )
+
+    def _capture(
+        self,
+        nn: Stateful,
+        optimizer: Stateful,
+        buffer: ReplaySource | None,
+        components: Mapping[str, Stateful],
+        counters: Mapping[str, Any],
+        stats: Callable[[], dict[str, Any]],
+        metrics: dict[str, float],
+    ) -> Capture:
+        """Copy everything, into the memory of the capture before: that one has been written."""
+        assert self._writer is not None
+        staging = self._staging
+        staging.begin()
         checkpoint = CheckpointData(
             run_name=self.run_name,
-            global_step=global_step,
-            episodes_played=episodes_played,
-            total_simulations_run=total_simulations_run,
-            is_best=is_best,
+            **counters,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             config=self.config,
-            model_state_dict=nn.get_weights(),
-            optimizer_state_dict=self.serializer.prepare_optimizer_state(optimizer),
-            stats_state=_stats_state(stats_collector_actor),
-            components={
-                name: copied(part.state_dict()) for name, part in (components or {}).items()
-            },
+            model_state_dict=staging.copy(nn.state_dict()),
+            optimizer_state_dict=staging.copy(optimizer.state_dict()),
+            components={name: staging.copy(part.state_dict()) for name, part in components.items()},
             rng_state=rng_state(),
             versions=dict(library_versions()),
         )
         state, rows, first = None, None, 0
         if buffer is not None:
-            state = buffer.state_dict()
+            priorities = buffer.priority_views()
+            state = buffer.counters()
+            state["priorities"] = None if priorities is None else staging.concatenate(priorities)
             base = self._writer.base
             ends = [f.end or 0 for f in base.of_kind("segment")] if base else []
             first = max([buffer.oldest, *ends])
-            rows = buffer.rows(first, buffer.total_added)
-        unsaved = list(self._unsaved_episodes)
-        self._episodes_in_flight = len(unsaved)
-        self._writer.start(Capture(checkpoint, state, rows, first, unsaved, dict(metrics or {})))
+            rows = staging.rows(buffer.row_views(first, buffer.total_added))
+        staging.finish()
+        self._episodes_in_flight = len(self._unsaved_episodes)
+        return Capture(
+            checkpoint,
+            state,
+            rows,
+            first,
+            list(self._unsaved_episodes),
+            metrics,
+            stats,
+            staging.nbytes,
+        )
 
     def poll(self) -> SaveReport | None:
         """The report of a save that has finished since the last call, without waiting.
@@ -379,127 +422,3 @@ class DataManager:
                 self.uploads_left = self._uploads.waiting
                 self._uploads = None
             self._lock.release()
-
-
-def load_commit(
-    paths: PathManager,
-    stored: StoredCommit,
-    serializer: Serializer,
-    rejected: list[RejectedCommit],
-) -> LoadedTrainingState:
-    """Check every byte a commit names, then load it.
-
-    Raises:
-        DataError: it is not sound.
-    """
-    commit = stored.commit
-    verify_commit(paths.run, commit)
-    checkpoints = commit.of_kind("checkpoint")
-    if len(checkpoints) != 1:
-        raise CorruptCheckpointError(stored.path, f"it names {len(checkpoints)} checkpoints")
-    checkpoint = serializer.load_checkpoint(paths.run / checkpoints[0].path)
-    buffer = None
-    for file in commit.of_kind("buffer"):
-        buffer = serializer.load_buffer(paths.run / file.path)
-    _check_same_step(stored.path, commit, checkpoint)
-    return LoadedTrainingState(
-        checkpoint_data=checkpoint,
-        buffer_data=buffer,
-        commit=commit,
-        source=str(stored.path),
-        rejected=rejected,
-    )
-
-
-def load_newest(
-    paths: PathManager, known: CommitList, serializer: Serializer
-) -> LoadedTrainingState:
-    """The newest sound commit of a run, with the newer ones that were passed over.
-
-    Raises:
-        CheckpointNotFoundError: the run has no commit.
-        NoSoundCommitError: it has commits and none is sound.
-    """
-    rejected = list(known.unreadable)
-    for stored in known.commits:
-        try:
-            return load_commit(paths, stored, serializer, rejected)
-        except DataError as e:
-            rejected.append(RejectedCommit(path=str(stored.path), reason=str(e)))
-            logger.warning("commit %s is passed over: %s", stored.path, e)
-    if not rejected:
-        raise CheckpointNotFoundError(f"run {paths.run_name!r} has no commit yet")
-    reasons = "\n  ".join(r.reason for r in rejected)
-    raise NoSoundCommitError(
-        f"run {paths.run_name!r} has {len(rejected)} commits and none is sound:\n  {reasons}\n"
-        "nothing was changed; mend or restore the files, or choose another --run-name"
-    )
-
-
-def load_for_reading(persist_config: PersistenceConfig, run_name: str) -> LoadedTrainingState:
-    """The newest sound commit of a run; takes no lock and changes nothing.
-
-    Raises:
-        RunNotFoundError: there is no such run.
-        CheckpointNotFoundError: it has no commit yet.
-        NoSoundCommitError: it has commits and none is sound.
-    """
-    paths = PathManager(persist_config, run_name)
-    if not paths.run.is_dir():
-        raise RunNotFoundError(f"there is no run {run_name!r} in {paths.runs}")
-    serializer = Serializer(persist_config.allowed_globals)
-    return load_newest(paths, list_commits(paths), serializer)
-
-
-def _check_same_step(path: Path, commit: Commit, checkpoint: CheckpointData) -> None:
-    if commit.global_step != checkpoint.global_step:
-        raise CorruptCheckpointError(
-            path, f"step {commit.global_step}, its checkpoint step {checkpoint.global_step}"
-        )
-
-
-def _stats_state(collector: Any) -> dict[str, Any]:
-    """The state of a statistics collector: in this process, a Ray actor, or none at all."""
-    if collector is None:
-        return {}
-    method = collector.get_state
-    if hasattr(method, "remote"):
-        import ray
-
-        state: dict[str, Any] = ray.get(method.remote())
-        return state
-    return copied(method())  # type: ignore[no-any-return]
-
-
-def _latest_unfinished(persist: PersistenceConfig, train: TrainConfig) -> str:
-    """The run to go on with when none is named, by commit time; else a new name."""
-    fresh = "run-" + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    if not train.auto_resume_latest or train.load_checkpoint_path or train.load_buffer_path:
-        return fresh
-    candidates: list[tuple[int, str]] = []
-    for name in PathManager(persist, fresh).run_names():
-        paths = PathManager(persist, name)
-        known = list_commits(paths)
-        if known.unreadable and not known.commits:
-            # Loading will say what is wrong with it; starting afresh would hide it.
-            newest_file = max(p.stat().st_mtime_ns for p in paths.commits.glob("*.json"))
-            candidates.append((newest_file, name))
-        elif known.commits and paths.run_info.exists():
-            info = read_json(paths.run_info, RunInfo, CorruptRunInfoError)
-            newest = known.commits[0].commit
-            if newest.global_step < info.target_steps:
-                candidates.append((newest.created_ns, name))
-    return max(candidates)[1] if candidates else fresh
-
-
-@functools.cache
-def library_versions() -> dict[str, str]:
-    """What wrote a file: this package, Python, and the libraries that shape its bytes."""
-    names = ("alphatriangle", "torch", "numpy", "pydantic", "cloudpickle", "pyarrow")
-    versions = {"python": platform.python_version(), "numpy": np.__version__}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "unknown"
-    return versions

@@ -12,11 +12,13 @@ from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
 from alphatriangle.data.commits import list_commits, verify_commit, write_commit
 from alphatriangle.data.errors import CorruptFileError, DataError, RunExistsError, SaveFailedError
+from alphatriangle.data.loading import load_newest
 from alphatriangle.data.lock import RunLock
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.pruning import find_commit
 from alphatriangle.data.runs import existing_run, read_run_info
 from alphatriangle.data.schemas import Commit, RunInfo
+from alphatriangle.data.serializer import Serializer
 
 
 def fork_run(
@@ -33,17 +35,43 @@ def fork_run(
         DataError: the source or the commit is not there, not sound, or was removed meanwhile.
     """
     source = existing_run(config, run_name)
+    return fork_commit(config, source, find_commit(source, step).commit, new_name)
+
+
+def fork_newest(
+    config: PersistenceConfig, run_name: str, new_name: str, serializer: Serializer
+) -> Commit:
+    """:func:`fork_run` from the newest sound commit, as a resume would choose it.
+
+    Raises:
+        RunExistsError: there is a run of the new name.
+        DataError: the source is not there, or has no sound commit.
+    """
+    source = existing_run(config, run_name)
+    state = load_newest(source, list_commits(source), serializer)
+    assert state.commit is not None
+    return fork_commit(config, source, state.commit, new_name)
+
+
+def fork_commit(
+    config: PersistenceConfig, source: PathManager, origin: Commit, new_name: str
+) -> Commit:
+    """:func:`fork_run` for a commit that has been chosen.
+
+    Raises:
+        RunExistsError: there is a run of the new name.
+        DataError: a file of the commit is not there, not sound, or was removed meanwhile.
+    """
     target = PathManager(config, new_name)
     if target.run_info.exists() or list_commits(target).commits:
         raise RunExistsError(f"run {new_name!r} exists; choose another name for the fork")
-    stored = find_commit(source, step)
     target.make_folders()
     lock = RunLock(target)
     lock.acquire()
     try:
-        for file in stored.commit.files:
+        for file in origin.files:
             _share(source.run / file.path, target.run / file.path)
-        commit = stored.commit.model_copy(update={"run_name": new_name, "sequence": 1})
+        commit = origin.model_copy(update={"run_name": new_name, "sequence": 1})
         verify_commit(target.run, commit)
         _describe(source, target, commit)
         write_commit(target, commit)
@@ -56,7 +84,7 @@ def fork_run(
         shutil.rmtree(target.run, ignore_errors=True)
         if isinstance(e, DataError):
             raise
-        raise SaveFailedError(f"run {run_name!r} could not be forked: {e}") from e
+        raise SaveFailedError(f"run {source.run_name!r} could not be forked: {e}") from e
     lock.release()
     return commit
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 _CHUNK = 1 << 20
 TEMPORARY_SUFFIX = ".tmp"
@@ -25,23 +26,24 @@ class FileDigest(NamedTuple):
     sha256: str  # hex
 
 
-class _HashingWriter:
+class _HashingWriter(io.RawIOBase):
     """Passes writes on and digests them on the way."""
 
     def __init__(self, raw: IO[bytes]) -> None:
+        super().__init__()
         self._raw = raw
         self._sha256 = hashlib.sha256()
         self._size = 0
 
-    def write(self, data: bytes | bytearray | memoryview) -> int:
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self._raw.write(view)
         self._sha256.update(view)
         self._size += len(view)
         return len(view)
-
-    def flush(self) -> None:
-        self._raw.flush()
 
     def digest(self) -> FileDigest:
         return FileDigest(self._size, self._sha256.hexdigest())

@@ -79,13 +79,10 @@ class MlflowUploads:
         self._idle = threading.Event()
         self._stopping = False
         self.last_error: str | None = None
+        self.waiting = 0
+        """Files that are committed and not uploaded, as last counted."""
         self._thread = threading.Thread(target=self._work, name="mlflow-uploads", daemon=True)
         self._thread.start()
-
-    @property
-    def waiting(self) -> int:
-        """Files that are committed and not uploaded."""
-        return len(self._pending())
 
     def notify(self) -> None:
         """There is something new."""
@@ -103,6 +100,7 @@ class MlflowUploads:
         self._stopping = True
         self._wake.set()
         self._thread.join(timeout_seconds)
+        self.waiting = len(self._pending())
         return finished
 
     def end_run(self, status: MlflowStatus) -> None:
@@ -143,7 +141,9 @@ class MlflowUploads:
                 delay = min(2 * delay, _LONGEST_RETRY_SECONDS)
 
     def _upload_pending(self) -> None:
-        for relative, sha256 in self._pending():
+        pending = self._pending()
+        for done, (relative, sha256) in enumerate(pending):
+            self.waiting = len(pending) - done
             local = self._paths.run / relative
             folder = str(Path(relative).parent)
             try:
@@ -156,6 +156,7 @@ class MlflowUploads:
                 continue  # Retention was faster; the commit is gone too.
             self._done[relative] = sha256
             fs.append_line(self._paths.uploads, json.dumps({"path": relative, "sha256": sha256}))
+        self.waiting = 0
 
 
 def _uploaded(log: Path) -> dict[str, str]:

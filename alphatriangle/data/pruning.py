@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alphatriangle.data import fs
-from alphatriangle.data.commits import CommitList, StoredCommit, list_commits
+from alphatriangle.data.commits import CommitList, StoredCommit, list_commits, of_step
 from alphatriangle.data.errors import CommitNotFoundError, CorruptPinsError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.retention import CommitFacts, sequences_to_delete
@@ -63,14 +63,12 @@ def find_commit(paths: PathManager, step: int | None) -> StoredCommit:
     Raises:
         CommitNotFoundError: there is none.
     """
-    known = list_commits(paths).commits
-    for stored in known:
-        if step is None or stored.commit.global_step == step:
-            return stored
-    steps = ", ".join(str(s.commit.global_step) for s in known) or "none"
-    raise CommitNotFoundError(
-        f"run {paths.run_name!r} has no commit of step {step}; its commits are of steps: {steps}"
-    )
+    known = list_commits(paths)
+    if step is not None:
+        return of_step(known, paths.run_name, step).commits[0]
+    if not known.commits:
+        raise CommitNotFoundError(f"run {paths.run_name!r} has no commit yet")
+    return known.commits[0]
 
 
 def plan_pruning(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
 from alphatriangle.data.commits import CommitList, list_commits, verify_file
-from alphatriangle.data.data_manager import load_for_reading
 from alphatriangle.data.digest import state_digest
 from alphatriangle.data.errors import CorruptRunInfoError, DataError, RunNotFoundError
+from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.lock import RunLock
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.schemas import RunInfo
@@ -98,6 +99,12 @@ def summarize_run(config: PersistenceConfig, name: str) -> RunSummary:
     except DataError:
         info, damaged = None, True
     newest = known.commits[0].commit if known.commits else None
+    last_commit_ns = newest.created_ns if newest else 0
+    if newest is None and damaged:
+        # Commits that cannot be read were written all the same: when, their files tell.
+        last_commit_ns = max(
+            (p.stat().st_mtime_ns for p in paths.commits.glob("*.json")), default=0
+        )
     scores = [
         s.commit.metrics["score"]
         for s in known.commits
@@ -125,7 +132,7 @@ def summarize_run(config: PersistenceConfig, name: str) -> RunSummary:
         best_score=scores[0] if scores else None,
         size_bytes=fs.folder_size(paths.run),
         last_commit=newest.created_at if newest else None,
-        last_commit_ns=newest.created_ns if newest else 0,
+        last_commit_ns=last_commit_ns,
         commits=len(known.commits),
         preset=info.preset if info else None,
     )
@@ -138,14 +145,26 @@ def summarize_runs(config: PersistenceConfig) -> list[RunSummary]:
     return sorted(runs, key=lambda run: (run.last_commit_ns, run.name), reverse=True)
 
 
-def describe_run(config: PersistenceConfig, name: str) -> dict[str, Any]:
+def run_to_continue(runs: Iterable[RunSummary]) -> RunSummary | None:
+    """The unfinished run that was committed to last; None where every run is complete or empty.
+
+    A damaged run counts as unfinished: whether it can go on is for loading to say, aloud. Another
+    one in its place would hide the damage.
+    """
+    unfinished = [run for run in runs if run.last_commit_ns and run.state != "complete"]
+    return max(unfinished, key=lambda run: (run.last_commit_ns, run.name), default=None)
+
+
+def describe_run(config: PersistenceConfig, name: str, step: int | None = None) -> dict[str, Any]:
     """Everything ``runs show`` tells of a run, after checking every byte of the commit it loads.
+
+    That is the newest sound one, or the newest of ``step``.
 
     Raises:
         DataError: the run, or a sound commit of it, does not exist.
     """
     existing_run(config, name)
-    state = load_for_reading(config, name)
+    state = load_for_reading(config, name, step)
     checkpoint, commit, buffer = state.checkpoint_data, state.commit, state.buffer_data
     assert checkpoint is not None
     assert commit is not None
@@ -165,10 +184,18 @@ def describe_run(config: PersistenceConfig, name: str) -> dict[str, Any]:
             "versions": commit.versions,
             "files": [f.model_dump(exclude_none=True) for f in commit.files],
         },
+        "age_seconds": max(time.time() - commit.created_ns / 1e9, 0.0),
         "rejected_commits": [r.model_dump() for r in state.rejected],
         "buffer_rows": 0 if buffer is None else len(buffer),
         "buffer_capacity": None if buffer is None else buffer.capacity,
         "parameters": parameters,
-        "tensors": {k: list(v.shape) for k, v in checkpoint.model_state_dict.items()},
+        "tensors": {
+            k: {
+                "shape": list(v.shape),
+                "dtype": str(v.dtype).removeprefix("torch."),
+                "bytes": v.nbytes,
+            }
+            for k, v in checkpoint.model_state_dict.items()
+        },
         "components": sorted(checkpoint.components),
     }

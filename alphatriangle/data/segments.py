@@ -8,9 +8,10 @@ empty for an afterstate), ``n_step_return``. Any Arrow reader opens one: there i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, overload
+from typing import IO, Final, NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,9 @@ from alphatriangle.features import experiences_from_rows
 from alphatriangle.features.experience import padded_policies, ragged_policies
 from alphatriangle.game.geometry import MAX_LEGAL, SLOTS
 from alphatriangle.utils.types import Episode, Experience, Rows
+
+BATCH_ROWS: Final = 8192
+"""Rows of a record batch, which is what reading and writing have in memory at a time."""
 
 
 class SegmentRef(NamedTuple):
@@ -70,23 +74,29 @@ def rows_table(rows: Rows) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _write_table(path: Path, table: pa.Table, metadata: dict[str, str]) -> fs.FileDigest:
-    table = table.replace_schema_metadata({"format_version": str(FORMAT_VERSION), **metadata})
+def _write_tables(
+    path: Path, schema: pa.Schema, tables: Iterable[pa.Table], metadata: dict[str, str]
+) -> fs.FileDigest:
+    """One record batch a table, of which only one needs to be in memory at a time."""
+    schema = schema.with_metadata({"format_version": str(FORMAT_VERSION), **metadata})
 
     def write(f: IO[bytes]) -> None:
-        sink = pa.BufferOutputStream()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.ipc.new_file(sink, table.schema, options=options) as writer:
-            writer.write_table(table)
-        f.write(sink.getvalue())
+        with pa.ipc.new_file(pa.PythonFile(f, "w"), schema, options=options) as writer:
+            for table in tables:
+                writer.write_table(table.replace_schema_metadata(schema.metadata))
 
     return fs.write_atomically(path, write)
 
 
-def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def _read_table(path: Path, schema: pa.Schema, sha256: str | None = None) -> pa.Table:
+    """The table in a file; with ``sha256`` its bytes must be those."""
     try:
         # Read rather than map: what was checked must be what is used.
-        with pa.ipc.open_file(pa.BufferReader(path.read_bytes())) as reader:
+        content = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise CorruptBufferError(path, "its bytes are not those that were saved")
+        with pa.ipc.open_file(pa.BufferReader(content)) as reader:
             table = reader.read_all()
         table.validate(full=True)
     except FileNotFoundError as e:
@@ -119,33 +129,61 @@ def write_segment(path: Path, rows: Rows, first: int) -> fs.FileDigest:
     Raises:
         OSError: nothing has been written.
     """
-    return _write_table(
-        path, rows_table(rows), {"first": str(first), "end": str(first + len(rows))}
-    )
+    pieces = (rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))
+    ends = {"first": str(first), "end": str(first + len(rows))}
+    return _write_tables(path, SCHEMA, map(rows_table, pieces), ends)
 
 
-def merge_segments(path: Path, sources: Sequence[Path], first: int) -> tuple[fs.FileDigest, int]:
-    """Write the rows of neighbouring segments, the first of them number ``first``, as one.
-
-    Returns the digest of the new segment and its number of rows.
+def merge_segments(path: Path, folder: Path, sources: Sequence[SegmentRef]) -> fs.FileDigest:
+    """Write the rows of neighbouring segments as one, a source at a time.
 
     Raises:
-        CorruptBufferError: a source is missing or damaged.
+        CorruptBufferError: a source is missing or damaged: damage must not get a new digest.
         OSError: nothing has been written.
     """
-    table = pa.concat_tables([_read_table(source, SCHEMA) for source in sources]).combine_chunks()
-    end = first + table.num_rows
-    return _write_table(path, table, {"first": str(first), "end": str(end)}), table.num_rows
+
+    def tables() -> Iterator[pa.Table]:
+        waiting: list[pa.Table] = []
+        for ref in sources:
+            for table in _stream(folder / ref.name, ref):
+                waiting.append(table)
+                if sum(t.num_rows for t in waiting) >= BATCH_ROWS:
+                    yield pa.concat_tables(waiting).combine_chunks()
+                    waiting.clear()
+        if waiting:
+            yield pa.concat_tables(waiting).combine_chunks()
+
+    ends = {"first": str(sources[0].first), "end": str(sources[-1].end)}
+    return _write_tables(path, SCHEMA, tables(), ends)
 
 
-def read_segment(path: Path) -> Rows:
-    """The rows of a segment, bit for bit those written.
+def _stream(path: Path, ref: SegmentRef) -> Iterator[pa.Table]:
+    """The batches of a segment that is sound, one after the other."""
+    try:
+        if fs.digest_of(path).sha256 != ref.sha256:
+            raise CorruptBufferError(path, "its bytes are not those that were saved")
+        rows = 0
+        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+            for i in range(reader.num_record_batches):
+                batch = reader.get_batch(i)
+                rows += batch.num_rows
+                yield pa.Table.from_batches([batch]).cast(SCHEMA)
+    except FileNotFoundError as e:
+        raise CorruptBufferError(path, "the file is missing") from e
+    except (pa.ArrowException, ValueError) as e:
+        raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
+    if rows != ref.end - ref.first:
+        raise CorruptBufferError(path, f"it holds {rows} rows, not {ref.end - ref.first}")
+
+
+def read_segment(path: Path, sha256: str | None = None) -> Rows:
+    """The rows of a segment, bit for bit those written; with ``sha256`` its bytes must be those.
 
     Raises:
         CorruptBufferError: the file is missing, damaged or of another kind.
         UnsupportedFormatError: a newer version wrote it.
     """
-    table = _read_table(path, SCHEMA)
+    table = _read_table(path, SCHEMA, sha256)
     n = table.num_rows
     boards = np.empty((n, 2), np.uint64)
     boards[:, 0] = table["board_lo"].to_numpy()
@@ -177,7 +215,8 @@ def write_episodes(path: Path, episodes: Sequence[Episode]) -> fs.FileDigest:
         pa.array([e.truncated for e in episodes], pa.bool_()),
         pa.array([e.moves for e in episodes], pa.list_(pa.int16())),
     ]
-    return _write_table(path, pa.Table.from_arrays(columns, schema=EPISODE_SCHEMA), {})
+    table = pa.Table.from_arrays(columns, schema=EPISODE_SCHEMA)
+    return _write_tables(path, EPISODE_SCHEMA, [table], {})
 
 
 def read_episodes(path: Path) -> list[Episode]:
@@ -234,30 +273,35 @@ class SegmentedExperiences(Sequence[Experience]):
             CorruptBufferError: a segment is missing or damaged, or they do not cover the rows.
         """
         if self._rows is None:
-            self._rows = self._read()
+            self._rows = Rows.concatenate([_no_rows(), *self.pieces()])
         return self._rows
 
-    def _read(self) -> Rows:
-        parts: list[Rows] = []
+    def pieces(self) -> Iterator[Rows]:
+        """The rows segment by segment, each checked and read when it is its turn.
+
+        Raises:
+            CorruptBufferError: as :meth:`rows`.
+        """
         position = self.first
         for ref in self.refs:
             path = self.folder / ref.name
             if not ref.first <= position < ref.end:
                 raise CorruptBufferError(path, f"row {position} is in no segment")
-            rows = read_segment(path)
+            rows = read_segment(path, ref.sha256)
             if len(rows) != ref.end - ref.first:
                 raise CorruptBufferError(
                     path, f"it holds {len(rows)} rows, not {ref.end - ref.first}"
                 )
-            parts.append(rows[position - ref.first : self.end - ref.first])
+            yield rows[position - ref.first : self.end - ref.first]
             position = min(ref.end, self.end)
         if position != self.end:
             raise CorruptBufferError(self.folder, f"row {position} is in no segment")
-        if not parts:
-            return Rows(
-                np.empty((0, 2), np.uint64),
-                np.empty((0, SLOTS), np.int8),
-                np.empty((0, MAX_LEGAL), np.float32),
-                np.empty(0, np.float32),
-            )
-        return Rows.concatenate(parts)
+
+
+def _no_rows() -> Rows:
+    return Rows(
+        np.empty((0, 2), np.uint64),
+        np.empty((0, SLOTS), np.int8),
+        np.empty((0, MAX_LEGAL), np.float32),
+        np.empty(0, np.float32),
+    )

@@ -12,7 +12,7 @@ import json
 import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, Protocol, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import cloudpickle
 import numpy as np
@@ -33,7 +33,6 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.schemas import FORMAT_VERSION, BufferData, CheckpointData
 from alphatriangle.data.segments import SegmentedExperiences, SegmentRef
-from alphatriangle.utils.types import Rows
 
 _PROTOCOL: Final = 5
 _SEGMENTS_TAG: Final = "alphatriangle.segments"
@@ -79,44 +78,35 @@ _DAMAGE: Final = (
 Record = TypeVar("Record", bound=BaseModel)
 
 
-class ReplaySource(Protocol):
-    """What saving needs of a replay buffer."""
-
-    @property
-    def total_added(self) -> int:
-        """Rows ever added: the number of the next one."""
-
-    @property
-    def oldest(self) -> int:
-        """Number of the oldest row still there."""
-
-    def rows(self, first: int, end: int) -> Rows:
-        """A copy of the rows numbered [first, end)."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the rows."""
-
-
-def tensor_from_array(array: npt.NDArray[Any], dtype: str) -> torch.Tensor:
-    """Rebuild a tensor: arrays travel as NumPy, bfloat16 as its 16 bits."""
+def tensor_from_array(
+    array: npt.NDArray[Any], dtype: str, channels_last: bool = False
+) -> torch.Tensor:
+    """Rebuild a tensor: arrays travel as NumPy, bfloat16 as its 16 bits, channels_last as NHWC."""
     tensor = torch.from_numpy(array)
-    return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
+    if dtype == "bfloat16":
+        tensor = tensor.view(torch.bfloat16)
+    return tensor.permute(0, 3, 1, 2) if channels_last else tensor
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Tensors as contiguous arrays; segments by name."""
+    """Tensors as contiguous arrays, in the order of their memory; segments by name."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, torch.Tensor):
-            plain = obj.detach().cpu().contiguous()
+            plain = obj.detach().cpu()
             name = str(plain.dtype).removeprefix("torch.")
+            layout: tuple[bool, ...] = ()
+            if not plain.is_contiguous() and plain.is_contiguous(memory_format=torch.channels_last):
+                plain, layout = plain.permute(0, 2, 3, 1), (True,)
+            plain = plain.contiguous()
             if plain.dtype == torch.bfloat16:
                 plain = plain.view(torch.int16)
-            return tensor_from_array, (plain.numpy(), name)
+            return tensor_from_array, (plain.numpy(), name, *layout)
         return super().reducer_override(obj)
 
     def persistent_id(self, obj: Any) -> Any:
-        if isinstance(obj, SegmentedExperiences):
+        # Asked of every object: an isinstance with an abstract class would be half of pickling.
+        if type(obj) is SegmentedExperiences:
             return (_SEGMENTS_TAG, [tuple(ref) for ref in obj.refs], obj.first, obj.end)
         return None
 
@@ -228,16 +218,6 @@ class Serializer:
         data = self._load(path, BufferData, CorruptBufferError, trusted)
         _check_experiences(data, path)
         return data
-
-    def prepare_optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """The optimizer's state with every tensor copied to the CPU."""
-        return copied(optimizer.state_dict())  # type: ignore[no-any-return]
-
-    def prepare_buffer_data(
-        self, buffer: ReplaySource, segments_folder: Path, refs: Sequence[SegmentRef]
-    ) -> BufferData:
-        """The buffer's record over segments that hold its rows."""
-        return buffer_record(buffer.state_dict(), segments_folder, refs)
 
     def save_config_json(self, configs: dict[str, Any], path: Path) -> fs.FileDigest:
         """Write settings as indented JSON, atomically.
@@ -375,16 +355,3 @@ def _experience_problem(item: object) -> str | None:
                 return "its policy has an action that is not an integer"
             return None
     return "it is not (state, policy, return)"
-
-
-def copied(value: Any) -> Any:
-    """``value`` with tensors copied to the CPU and containers rebuilt."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    if isinstance(value, dict):
-        return {k: copied(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(copied(v) for v in value)
-    return value

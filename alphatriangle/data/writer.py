@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 import shutil
+import sys
+import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
+from alphatriangle.data.capture import Capture
 from alphatriangle.data.commits import (
     StoredCommit,
     list_commits,
@@ -29,10 +33,10 @@ from alphatriangle.data.commits import (
     write_commit,
 )
 from alphatriangle.data.compaction import segments_to_merge
-from alphatriangle.data.errors import CorruptBufferError, CorruptFileError, SaveFailedError
+from alphatriangle.data.errors import CorruptFileError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.pruning import carry_out_pruning, plan_pruning
-from alphatriangle.data.schemas import CheckpointData, Commit, CommittedFile, FileKind
+from alphatriangle.data.schemas import Commit, CommittedFile, FileKind
 from alphatriangle.data.segments import (
     SegmentRef,
     merge_segments,
@@ -40,11 +44,11 @@ from alphatriangle.data.segments import (
     write_segment,
 )
 from alphatriangle.data.serializer import Serializer, buffer_record
-from alphatriangle.utils.types import Episode, Rows
 
 logger = logging.getLogger(__name__)
 
 _FREE_SPACE_MARGIN = 16 << 20
+_NICENESS = 19
 # What makes a save impossible: the disk, or state that cannot be pickled.
 _CANNOT_WRITE = (
     OSError,
@@ -54,25 +58,6 @@ _CANNOT_WRITE = (
     ValueError,
     MemoryError,
 )
-
-
-@dataclass
-class Capture:
-    """One consistent cut of the training state; nothing in it is shared with the trainer."""
-
-    checkpoint: CheckpointData
-    buffer_state: dict[str, Any] | None
-    new_rows: Rows | None
-    first_new_row: int
-    episodes: list[Episode]
-    metrics: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def size_bytes(self) -> int:
-        """A rough upper bound of what writing it takes."""
-        tensors = sum(t.nbytes for t in self.checkpoint.model_state_dict.values())
-        rows = 0 if self.new_rows is None else self.new_rows.policies.nbytes
-        return 4 * tensors + rows
 
 
 @dataclass
@@ -93,7 +78,9 @@ class CommitWriter:
         self._paths = paths
         self._config = config
         self._serializer = serializer
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit-writer")
+        self._thread = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="commit-writer", initializer=_yield_to_training
+        )
         self._future: Future[SaveReport] | None = None
         known = list_commits(paths)
         # Unreadable commits may have had any sequence; starting above their number keeps order.
@@ -171,6 +158,7 @@ class CommitWriter:
         stored = None
         try:
             self._check_space(capture)
+            capture.checkpoint.stats_state = capture.stats_state()
             stored = self._commit(capture)
             self._read_back(stored)
         except _CANNOT_WRITE as e:
@@ -209,7 +197,7 @@ class CommitWriter:
             verify_file(self._paths.run, file)
 
     def _check_space(self, capture: Capture) -> None:
-        needed = capture.size_bytes + _FREE_SPACE_MARGIN
+        needed = capture.nbytes + _FREE_SPACE_MARGIN
         free = shutil.disk_usage(self._paths.run).free
         if free < needed:
             raise SaveFailedError(
@@ -259,11 +247,7 @@ class CommitWriter:
             path = unused(self._paths.segment(first, end - 1))
             digest = write_segment(path, capture.new_rows, first)
             segments.append(self._file(path, "segment", digest, first, end))
-        refs = [
-            SegmentRef(f.path.rpartition("/")[2], f.first or 0, f.end or 0, f.sha256)
-            for f in segments
-        ]
-        record = buffer_record(capture.buffer_state, self._paths.segments, refs)
+        record = buffer_record(capture.buffer_state, self._paths.segments, _references(segments))
         path = unused(self._paths.buffer(step))
         digest = self._serializer.save_buffer(record, path)
         return [*segments, self._file(path, "buffer", digest)]
@@ -278,10 +262,7 @@ class CommitWriter:
             parts = self._segments[window.start : window.stop]
             first, end = parts[0].first or 0, parts[-1].end or 0
             path = unused(self._paths.segment(first, end - 1))
-            sources = [self._paths.run / part.path for part in parts]
-            digest, rows = merge_segments(path, sources, first)
-            if rows != end - first:
-                raise CorruptBufferError(path, f"{rows} rows where {end - first} belong")
+            digest = merge_segments(path, self._paths.segments, _references(parts))
             merged = self._file(path, "segment", digest, first, end)
             self._segments[window.start : window.stop] = [merged]
 
@@ -319,3 +300,16 @@ class CommitWriter:
             keep_days=self._config.keep_days,
         )
         carry_out_pruning(self._paths, plan)
+
+
+def _yield_to_training() -> None:
+    """Let the trainer's threads go first where all cores are busy; Linux can, for one thread."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def _references(segments: Sequence[CommittedFile]) -> list[SegmentRef]:
+    return [
+        SegmentRef(f.path.rpartition("/")[2], f.first or 0, f.end or 0, f.sha256) for f in segments
+    ]

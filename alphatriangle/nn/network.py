@@ -40,6 +40,9 @@ class NeuralNetwork:
         self.device = choose_device(device)
         self.inference_dtype = choose_inference_dtype(config.inference_dtype, self.device)
         self.model = _channels_last(AlphaTriangleNet(config).to(self.device))
+        # Made once, because making it costs more than copying what is in it. It stays true: the
+        # model is trained in place, and torch loads weights in place.
+        self._state = dict(self.model.state_dict())
         self._grid = np.empty((0, PLANES, CELLS), np.float32)
         self._other = np.empty((0, OTHER_FEATURES), np.float32)
         self.refresh()
@@ -50,9 +53,13 @@ class NeuralNetwork:
             inference = InferenceNet(self.model)
         self._inference = _channels_last(inference.to(self.device, self.inference_dtype)).eval()
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All weights and batch-norm statistics, as they are in use: torch's convention."""
+        return self._state
+
     def get_weights(self) -> dict[str, torch.Tensor]:
         """A copy of all weights and batch-norm statistics, on the CPU."""
-        return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+        return {k: v.detach().cpu().clone() for k, v in self.state_dict().items()}
 
     def set_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Load weights into ``model`` and refresh.
@@ -60,7 +67,7 @@ class NeuralNetwork:
         Raises:
             WeightsMismatchError: a tensor is missing, unknown, or has another shape.
         """
-        own = self.model.state_dict()
+        own = self.state_dict()
         problems = [f"{name} is missing" for name in own if name not in weights]
         problems += [f"{name} is not in the model" for name in weights if name not in own]
         problems += [

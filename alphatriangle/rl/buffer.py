@@ -59,21 +59,25 @@ class ExperienceBuffer:
 
     def add_rows(self, rows: Rows) -> None:
         """Add rows in order, with the highest priority seen, so that each is sampled soon."""
-        self.total_added += len(rows)
         kept = rows[-self.capacity :]
-        positions = np.arange(self.total_added - len(kept), self.total_added) % self.capacity
-        self._write(positions, kept)
-        if self._priorities is not None and len(rows) > 0:
-            self._priorities.set(positions, np.full(len(kept), self.max_priority))
+        self.total_added += len(rows)
+        first = self.total_added - len(kept)
+        self._write(first, kept)
+        if self._priorities is not None and len(kept) > 0:
+            positions = np.arange(first, self.total_added) % self.capacity
+            values = np.full(len(kept), self.max_priority, np.float32)
+            self._priorities.set(positions, values)
 
-    def _write(self, positions: npt.NDArray[np.int64], rows: Rows) -> None:
-        self._columns.boards[positions] = rows.boards
-        self._columns.slots[positions] = rows.slots
-        self._columns.policies[positions] = rows.policies
-        self._columns.returns[positions] = rows.returns
+    def _write(self, first: int, rows: Rows) -> None:
+        """Put the rows numbered from ``first`` on into their places."""
+        start = 0
+        for place in self._stretches(first, first + len(rows)):
+            end = start + place.stop - place.start
+            self._columns.put(place, rows[start:end])
+            start = end
 
-    def rows(self, first: int, end: int) -> Rows:
-        """A copy of the rows numbered [first, end).
+    def row_views(self, first: int, end: int) -> list[Rows]:
+        """The rows numbered [first, end) in order, in one or two pieces that alias the ring.
 
         Raises:
             IndexError: some of them are not in the buffer (any more).
@@ -83,8 +87,11 @@ class ExperienceBuffer:
                 f"rows [{first}, {end}) asked for, the buffer holds "
                 f"[{self.oldest}, {self.total_added})"
             )
-        parts = [self._columns[part] for part in self._stretches(first, end)]
-        return Rows.concatenate(parts)
+        return [self._columns[place] for place in self._stretches(first, end)]
+
+    def rows(self, first: int, end: int) -> Rows:
+        """A copy of the rows numbered [first, end); see :meth:`row_views`."""
+        return Rows.concatenate(self.row_views(first, end))
 
     def _stretches(self, first: int, end: int) -> list[slice]:
         """Where the rows [first, end) lie: one stretch of the ring, or two around its seam."""
@@ -123,7 +130,7 @@ class ExperienceBuffer:
             total = self._priorities.total
             masses = (np.arange(batch_size) + uniform) / batch_size * total
             indices = self._priorities.find(masses, n)
-            probabilities = self._priorities.leaves[indices] / total
+            probabilities = self._priorities.leaves[indices].astype(np.float64) / total
             raw = (n * probabilities) ** -self.beta(step)
             weights = (raw / raw.max()).astype(np.float32)
         return self._batch(indices, weights)
@@ -164,18 +171,12 @@ class ExperienceBuffer:
         if self._priorities is None:
             return
         magnitude = np.abs(td_errors.astype(np.float64)) + self._config.per_epsilon
-        # float32 leaves: they are saved with every commit and 24 bits are more than enough.
-        values = (magnitude**self._config.per_alpha).astype(np.float32).astype(np.float64)
+        values = (magnitude**self._config.per_alpha).astype(np.float32)
         self._priorities.set(indices, values)
         self.max_priority = max(self.max_priority, float(values.max()))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the rows: counters and the priorities, oldest row first."""
-        priorities = None
-        if self._priorities is not None:
-            leaves = self._priorities.leaves
-            stretches = self._stretches(self.oldest, self.total_added)
-            priorities = np.concatenate([leaves[part].astype(np.float32) for part in stretches])
+    def counters(self) -> dict[str, Any]:
+        """Everything but the rows and their priorities."""
         return {
             "capacity": self.capacity,
             "total_added": self.total_added,
@@ -183,30 +184,48 @@ class ExperienceBuffer:
             "cursor": self.total_added % self.capacity,
             "max_priority": self.max_priority,
             "batches_sampled": self.batches_sampled,
-            "priorities": priorities,
         }
 
-    def load_state_dict(self, state: dict[str, Any], rows: Rows) -> None:
+    def priority_views(self) -> list[npt.NDArray[np.float32]] | None:
+        """Priorities, oldest row first, in pieces that alias the ring; None when uniform."""
+        if self._priorities is None:
+            return None
+        leaves = self._priorities.leaves
+        return [leaves[place] for place in self._stretches(self.oldest, self.total_added)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything but the rows."""
+        views = self.priority_views()
+        return self.counters() | {"priorities": None if views is None else np.concatenate(views)}
+
+    def load_state_dict(self, state: dict[str, Any], rows: Rows | Iterable[Rows]) -> None:
         """Become the buffer that :meth:`state_dict` and its rows [oldest, total_added) came from.
 
-        With another capacity the newest rows that fit are kept. Rows that were saved without
-        priorities get the highest one.
+        Rows may come in pieces, so that they need not all be in memory twice. With another capacity
+        the newest rows that fit are kept. Rows that were saved without priorities get the highest
+        one.
 
         Raises:
             ValueError: the number of rows is not what the state says.
         """
         total = int(state["total_added"])
         oldest = int(state["oldest"])
-        if len(rows) != total - oldest:
-            raise ValueError(f"{len(rows)} rows for a buffer of rows [{oldest}, {total})")
-        kept = min(len(rows), self.capacity)
+        kept = min(total - oldest, self.capacity)
+        number = oldest
+        for piece in [rows] if isinstance(rows, Rows) else rows:
+            skipped = min(max(total - kept - number, 0), len(piece))
+            if number + len(piece) <= total:
+                self._write(number + skipped, piece[skipped:])
+            number += len(piece)
+        if number != total:
+            raise ValueError(f"{number - oldest} rows for a buffer of rows [{oldest}, {total})")
         self.total_added = total
         self.max_priority = float(state["max_priority"])
         self.batches_sampled = int(state["batches_sampled"])
-        positions = np.arange(total - kept, total) % self.capacity
-        self._write(positions, rows[len(rows) - kept :])
         if self._priorities is not None:
-            leaves = np.zeros(self.capacity)
+            leaves = np.zeros(self.capacity, np.float32)
             saved = state["priorities"]
-            leaves[positions] = self.max_priority if saved is None else saved[len(rows) - kept :]
+            first = total - kept
+            places = np.arange(first, total) % self.capacity
+            leaves[places] = self.max_priority if saved is None else saved[first - oldest :]
             self._priorities.set_all(leaves)

@@ -40,6 +40,8 @@ class View:
     learning_rate: float | None = None
     simulations_per_second: float = 0.0
     save: str = "nothing yet"
+    saving: int | None = None  # step of the save in flight
+    uploads_waiting: int = 0  # files that MLflow has not been given
     problem: str | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -48,6 +50,16 @@ class View:
         """Of this process."""
         elapsed = time.monotonic() - self.started
         return (self.step - self.first_step) / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def persistence(self) -> str:
+        """The last save, the one in flight, and what waits for MLflow."""
+        parts = [self.save]
+        if self.saving is not None:
+            parts.append(f"saving step {self.saving}")
+        if self.uploads_waiting:
+            parts.append(f"{self.uploads_waiting} uploads waiting")
+        return ", ".join(parts)
 
     @property
     def seconds_left(self) -> float | None:
@@ -78,7 +90,7 @@ def plain_line(view: View) -> str:
     parts.append(f"{view.simulations_per_second:,.0f} sims/s")
     if view.seconds_left is not None:
         parts.append(f"{_clock(view.seconds_left)} left")
-    parts.append(f"saved: {view.save}")
+    parts.append(f"saved: {view.persistence}")
     if view.problem:
         parts.append(f"PROBLEM: {view.problem}")
     return " | ".join(parts)
@@ -107,7 +119,7 @@ def _panel(view: View) -> RenderableType:
         f"{view.steps_per_second:.1f} steps/s, {view.simulations_per_second:,.0f} simulations/s",
     )
     table.add_row("replay", f"{view.buffer_rows:,} of {view.buffer_capacity:,} rows")
-    table.add_row("saved", view.save)
+    table.add_row("saved", view.persistence)
     if view.problem:
         table.add_row("[red]problem", f"[red]{view.problem}")
     return Group(table, Text("Ctrl-C saves and stops; the same command goes on.", style="dim"))

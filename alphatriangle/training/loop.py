@@ -109,9 +109,9 @@ class TrainingLoop:
     def _save(self, *, is_best: bool) -> None:
         """Capture now, write behind; a save that failed before is reported and not the end."""
         p = self.parts
-        # Curves first: what is logged up to a commit is durable before the commit is.
-        p.stats.ask("flush")
         started = time.perf_counter()
+        # Curves first: the save waits for the collector's state, and so for this, behind us.
+        p.stats.tell("flush")
         self._finish_save()
         episodes, self._unsaved_episodes = self._unsaved_episodes, []
         metrics = {} if p.progress.score is None else {"score": p.progress.score}
@@ -134,6 +134,7 @@ class TrainingLoop:
         )
         self._changed = False
         self._best_in_flight = is_best
+        self.view.saving = p.global_step
         blocked = time.perf_counter() - started
         p.stats.tell("log", [Event("persistence/blocked_seconds", blocked, p.global_step)])
 
@@ -148,6 +149,7 @@ class TrainingLoop:
         try:
             report = data.flush() if wait else data.poll()
         except SaveFailedError as e:
+            self.view.saving = None
             self.view.problem = str(e)
             self._display.note(f"SAVE FAILED: {e}")
             self._changed = True
@@ -156,6 +158,7 @@ class TrainingLoop:
                 self._best_in_flight = False
             return
         if report is not None:
+            self.view.saving = None
             self.view.problem = None
             self._best_in_flight = False
             step = report.commit.global_step
@@ -178,6 +181,7 @@ class TrainingLoop:
         view.score = p.progress.score
         view.score_games = len(p.progress.recent_scores)
         view.simulations_per_second = self._speed.per_second()
+        view.uploads_waiting = p.data.uploads_waiting
         if p.data.upload_error and view.problem is None:
             view.problem = f"MLflow: {p.data.upload_error}"
         self._display.update(view)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult, SelfPlay
+from alphatriangle.utils.environment import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ class SelfPlayWorker:
     def __init__(self, config_fields: dict[str, Any], inference_dtype: str, device: str) -> None:
         import torch
 
+        keep_freed_memory()
         torch.set_num_threads(1)
         config = Config.model_validate(config_fields)
         model = config.model.model_copy(update={"inference_dtype": inference_dtype})

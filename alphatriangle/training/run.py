@@ -13,10 +13,13 @@ import numpy as np
 import torch
 
 from alphatriangle.config import Config
-from alphatriangle.data.data_manager import DataManager, load_for_reading
+from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.digest import state_digest
 from alphatriangle.data.errors import DataError
+from alphatriangle.data.fork import fork_newest
+from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.mlflow_log import MlflowStatus
+from alphatriangle.data.serializer import Serializer
 from alphatriangle.game.state import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer
@@ -34,6 +37,7 @@ from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.training.signals import StopRequest, stop_on_signals
 from alphatriangle.utils.device import choose_device
+from alphatriangle.utils.environment import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -137,8 +141,14 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
         DeviceNotAvailableError: the device asked for is not there; nothing has been written.
     """
     started = time.monotonic()
+    keep_freed_memory()
     choose_device(plan.config.train.device)
-    data = DataManager(plan.config.persistence, plan.config.train)
+    persistence = plan.config.persistence
+    if plan.fork_of is not None:
+        with display.phase(f"sharing the files of run {plan.fork_of!r}"):
+            serializer = Serializer(persistence.allowed_globals)
+            fork_newest(persistence, plan.fork_of, plan.run_name, serializer)
+    data = DataManager(persistence, plan.config.train)
     with display.phase("loading the run"):
         state = data.load_initial_state()
     try:
@@ -157,7 +167,7 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
     outcome.uploads_waiting = data.uploads_left
     outcome.save_failed = data.last_save_failed
     if not outcome.save_failed:
-        latest = load_for_reading(plan.config.persistence, plan.run_name)
+        latest = load_for_reading(persistence, plan.run_name)
         assert latest.checkpoint_data is not None
         outcome.state_digest = state_digest(latest.checkpoint_data, latest.buffer_data)
     return outcome

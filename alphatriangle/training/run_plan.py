@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphatriangle.config import Config, ConfigError, Layer, build, merge, preset
-from alphatriangle.data.errors import DataError, RunExistsError, RunNotFoundError
+from alphatriangle.data.errors import (
+    CheckpointNotFoundError,
+    DataError,
+    RunExistsError,
+    RunNotFoundError,
+)
 from alphatriangle.data.path_manager import PathManager, check_run_name
-from alphatriangle.data.runs import RunSummary, read_run_info, summarize_run, summarize_runs
+from alphatriangle.data.runs import (
+    RunSummary,
+    read_run_info,
+    run_to_continue,
+    summarize_run,
+    summarize_runs,
+)
 from alphatriangle.data.schemas import RunInfo
 from alphatriangle.data.serializer import Serializer
 
@@ -41,7 +52,7 @@ class TrainRequest:
     run_name: str | None = None
     max_steps: int | None = None
     resume: str = "auto"
-    """auto, never, a run's name, or a checkpoint's path."""
+    """auto, never, latest, a run's name, or a checkpoint's path."""
     data_dir: Path | None = None
 
 
@@ -59,6 +70,8 @@ class RunPlan:
     started_from: str | None
     message: str
     """For the person: which run, and why this one."""
+    fork_of: str | None = None
+    """The run whose newest sound commit the new one begins with, sharing its files."""
 
     @property
     def nothing_to_do(self) -> bool:
@@ -99,11 +112,7 @@ def plan_run(request: TrainRequest) -> RunPlan:
 
 
 def _find(config: Config, name: str | None, preset_name: str | None) -> RunSummary | None:
-    """The run to go on with: the one named, else the latest unfinished, else the latest.
-
-    A damaged run counts as unfinished: whether it can go on is for loading to say, aloud. A new one
-    in its place would hide the damage.
-    """
+    """The run to go on with: the one named, else the latest unfinished, else the latest."""
     if name is not None:
         return summarize_run(config.persistence, name) if _exists(config, name) else None
     runs = [
@@ -112,8 +121,7 @@ def _find(config: Config, name: str | None, preset_name: str | None) -> RunSumma
         if (run.commits or run.target_steps is not None or run.state == "damaged")
         and (preset_name is None or run.preset in (preset_name, None))
     ]
-    unfinished = [run for run in runs if run.state != "complete"]
-    return next(iter(unfinished or runs), None)
+    return run_to_continue(runs) or next(iter(runs), None)
 
 
 def _exists(config: Config, name: str) -> bool:
@@ -126,7 +134,12 @@ def _start(request: TrainRequest, settings: Layer, fresh: Config, name: str | No
     target = request.max_steps or fresh.train.max_steps
     run_name = name or _new_name(fresh, chosen)
     config = build(
-        merge(preset(chosen), settings, {"train": {"run_name": run_name, "max_steps": target}})
+        merge(
+            preset(chosen),
+            settings,
+            # A new run asked for by name is new, whatever other runs there are.
+            {"train": {"run_name": run_name, "max_steps": target, "auto_resume_latest": False}},
+        )
     )
     source = config.train.load_checkpoint_path or config.train.load_buffer_path
     return RunPlan(
@@ -161,7 +174,7 @@ def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSumma
         message = f"run {run.name!r} is complete at step {run.step}: on to step {target}"
     if run.step >= target:
         message = f"run {run.name!r} already has {run.step} steps, {target} were asked for"
-    own: dict[str, Any] = {"run_name": run.name, "max_steps": target}
+    own: dict[str, Any] = {"run_name": run.name, "max_steps": target, "auto_resume_latest": True}
     if run.commits:
         # It has a state of its own by now; where the first one came from is history.
         own |= {"load_checkpoint_path": None, "load_buffer_path": None}
@@ -185,20 +198,14 @@ def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSumma
 def _from_source(
     request: TrainRequest, settings: Layer, fresh: Config, name: str | None, source: str
 ) -> RunPlan:
-    """``--resume RUN`` goes on with that run, or starts the new run named from it."""
+    """``--resume RUN`` goes on with that run, or lets the new run named begin with its state."""
     path = Path(source).expanduser()
     looks_like_path = path.suffix == ".pkl" or len(path.parts) > 1
     if not looks_like_path:
-        check_run_name(source)
-        if not _exists(fresh, source):
-            raise RunNotFoundError(
-                f"--resume {source}: there is no such run in {fresh.persistence.root_data_dir}; "
-                "alphatriangle runs list shows all, a path ends in .pkl"
-            )
-        run = summarize_run(fresh.persistence, source)
-        if name is None or name == source:
+        run = _source_run(fresh, source)
+        if name is None or name == run.name:
             return _resume(request, settings, fresh, run)
-        path = PathManager(fresh.persistence, source).latest_checkpoint
+        return _fork(_resume(request, settings, fresh, run), run, fresh, name)
     if name is not None and _exists(fresh, name):
         raise RunExistsError(
             f"run {name!r} exists and cannot start from {source}; choose another --run-name"
@@ -217,6 +224,46 @@ def _from_source(
         name,
     )
     return replace(plan, steps_done=checkpoint.global_step, steps_per_round=steps)
+
+
+def _source_run(config: Config, name: str) -> RunSummary:
+    """The run that ``--resume`` names; ``latest`` is the one that was committed to last."""
+    if name == "latest":
+        found = next((r for r in summarize_runs(config.persistence) if r.last_commit_ns), None)
+        if found is None:
+            raise RunNotFoundError(
+                f"--resume latest: no run in {config.persistence.root_data_dir} has a commit"
+            )
+        return found
+    check_run_name(name)
+    if not _exists(config, name):
+        raise RunNotFoundError(
+            f"--resume {name}: there is no such run in {config.persistence.root_data_dir}; "
+            "alphatriangle runs list shows all, a path ends in .pkl"
+        )
+    return summarize_run(config.persistence, name)
+
+
+def _fork(plan: RunPlan, run: RunSummary, fresh: Config, name: str) -> RunPlan:
+    """What ``plan`` would do with ``run``, in a new run that begins with its newest commit."""
+    if _exists(fresh, name):
+        raise RunExistsError(
+            f"run {name!r} exists and cannot begin with the state of {run.name!r}; "
+            "choose another --run-name"
+        )
+    if not run.last_commit_ns:
+        raise CheckpointNotFoundError(f"run {run.name!r} has no commit to begin with yet")
+    train = plan.config.train.model_copy(update={"run_name": name, "auto_resume_latest": True})
+    return replace(
+        plan,
+        config=plan.config.model_copy(update={"train": train}),
+        run_name=name,
+        is_new=True,
+        started_from=f"{run.name} at step {run.step}",
+        message=f"new run {name!r} from step {run.step} of run {run.name!r} to step "
+        f"{plan.target_steps}",
+        fork_of=run.name,
+    )
 
 
 def _lost_info(run: RunSummary, config: Config) -> RunInfo:

@@ -168,7 +168,10 @@ def restore_learner(
 
 def _restore_buffer(data: BufferData, buffer: ExperienceBuffer) -> None:
     items = data.buffer_list
-    rows = items.rows() if isinstance(items, SegmentedExperiences) else rows_from_experiences(items)
+    if isinstance(items, SegmentedExperiences):
+        buffer.load_state_dict(data.buffer_state(), items.pieces())
+        return
+    rows = rows_from_experiences(items)
     buffer.load_state_dict(data.buffer_state(), rows)
 
 

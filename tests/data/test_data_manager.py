@@ -426,7 +426,7 @@ def test_a_lock_left_by_the_dead_is_taken_over(config: Config) -> None:
 
 
 def test_readers_need_no_lock(config: Config) -> None:
-    from alphatriangle.data.data_manager import load_for_reading
+    from alphatriangle.data.loading import load_for_reading
 
     training = started(config)
     training.commit()

@@ -10,8 +10,8 @@ import numpy as np
 from alphatriangle.config import PersistenceConfig, TrainConfig, build
 from alphatriangle.data import DataManager, Serializer
 from alphatriangle.data.commits import list_commits
-from alphatriangle.data.data_manager import load_for_reading
 from alphatriangle.data.digest import state_digest
+from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.runs import check_files, existing_run
 from alphatriangle.training.setup import restore_learner
 from tests.data.helpers import Training

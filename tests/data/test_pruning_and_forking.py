@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from alphatriangle.config import Config
 from alphatriangle.data import Serializer
 from alphatriangle.data.commits import list_commits
-from alphatriangle.data.data_manager import load_for_reading
 from alphatriangle.data.errors import (
     CommitNotFoundError,
     CorruptCheckpointError,
@@ -25,6 +24,7 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.export import export_state
 from alphatriangle.data.fork import fork_run
+from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
 from alphatriangle.data.retention import CommitFacts, sequences_to_delete

@@ -20,7 +20,7 @@ from alphatriangle.data.segments import (
     write_segment,
 )
 from alphatriangle.features import experiences_from_rows
-from alphatriangle.utils.types import Episode
+from alphatriangle.utils.types import Episode, Rows
 from tests.features.test_encoder import assert_same_rows, random_rows
 
 
@@ -41,6 +41,11 @@ def test_any_arrow_reader_opens_a_segment(tmp_path: Path) -> None:
         assert table["board_lo"][i] == rows.boards[i, 0]
 
 
+def written(folder: Path, name: str, rows: Rows, first: int) -> SegmentRef:
+    digest = write_segment(folder / name, rows, first)
+    return SegmentRef(name, first, first + len(rows), digest.sha256)
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 60), st.integers(0, 60))
 def test_a_sequence_over_segments_is_the_rows(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], a: int, b: int
@@ -50,8 +55,7 @@ def test_a_sequence_over_segments_is_the_rows(
     rows = random_rows(sum(sizes))
     refs, first = [], 0
     for size in sizes:
-        write_segment(folder / f"{first}.arrow", rows[first : first + size], first)
-        refs.append(SegmentRef(f"{first}.arrow", first, first + size, ""))
+        refs.append(written(folder, f"{first}.arrow", rows[first : first + size], first))
         first += size
     low, high = sorted((min(a, first), min(b, first)))
     needed = [r for r in refs if r.end > low and r.first < high]
@@ -69,16 +73,20 @@ def test_a_sequence_over_segments_is_the_rows(
 
 def test_a_hole_between_segments_is_found(tmp_path: Path) -> None:
     rows = random_rows(20)
-    write_segment(tmp_path / "a.arrow", rows[:5], 0)
-    write_segment(tmp_path / "b.arrow", rows[8:], 8)
-    refs = [SegmentRef("a.arrow", 0, 5, ""), SegmentRef("b.arrow", 8, 20, "")]
+    refs = [
+        written(tmp_path, "a.arrow", rows[:5], 0),
+        written(tmp_path, "b.arrow", rows[8:], 8),
+    ]
     with pytest.raises(CorruptBufferError, match="row 5 is in no segment"):
         SegmentedExperiences(tmp_path, refs, 0, 20).rows()
     with pytest.raises(CorruptBufferError, match="row 20 is in no segment"):
         SegmentedExperiences(tmp_path, refs[1:], 8, 21).rows()
-    wrong = [SegmentRef("a.arrow", 0, 6, "")]
+    wrong = [refs[0]._replace(end=6)]
     with pytest.raises(CorruptBufferError, match="5 rows, not 6"):
         SegmentedExperiences(tmp_path, wrong, 0, 5).rows()
+    replaced = [refs[0]._replace(sha256=refs[1].sha256)]
+    with pytest.raises(CorruptBufferError, match="not those that were saved"):
+        SegmentedExperiences(tmp_path, replaced, 0, 5).rows()
 
 
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:

@@ -127,7 +127,13 @@ def test_resume_by_name_and_by_path(tmp_path: Path) -> None:
     branch = plan(tmp_path, resume="r", run_name="branch")
     assert branch.is_new
     assert branch.config.model.conv_channels == 8
-    assert (branch.steps_done, branch.target_steps) == (10, 610)
+    assert (branch.steps_done, branch.target_steps) == (10, 600)
+    assert branch.fork_of == plan(tmp_path, resume="latest", run_name="b").fork_of == "r"
+    assert plan(tmp_path, resume="latest").run_name == "r"
+    with pytest.raises(RunExistsError):
+        plan(tmp_path, resume="never", run_name="r")
+    with pytest.raises(ConfigError, match=r"train\.seed"):
+        plan(tmp_path, resume="r", run_name="other-seed", settings={"train": {"seed": 4}})
     path = tmp_path / "data/runs/r/checkpoints/latest.pkl"
     by_path = plan(tmp_path, resume=str(path), run_name="b2")
     assert by_path.config.train.load_checkpoint_path == str(path)
@@ -140,8 +146,12 @@ def test_resume_by_name_and_by_path(tmp_path: Path) -> None:
 
 
 def test_a_run_that_died_before_its_first_commit_is_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(RunNotFoundError, match="no run"):
+        plan(tmp_path, resume="latest", settings=tiny())
     first = plan(tmp_path, preset="quick", settings=tiny())
     carry_out(first, 0)
+    with pytest.raises(CheckpointNotFoundError, match="no commit"):
+        plan(tmp_path, resume=first.run_name, run_name="branch")
     again = plan(tmp_path, preset="quick", settings=tiny())
     assert again.run_name == first.run_name
     assert again.is_new

@@ -14,7 +14,7 @@ priorities = st.lists(st.floats(0, 1000, width=32), min_size=1, max_size=70)
 @given(priorities, st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
 def test_find_is_the_prefix_sum_search(values: list[float], shares: list[float]) -> None:
     tree = SumTree(len(values))
-    tree.set(np.arange(len(values)), np.array(values))
+    tree.set(np.arange(len(values)), np.array(values, np.float32))
     np.testing.assert_allclose(tree.total, np.sum(values), rtol=1e-12)
     if tree.total == 0:
         return
@@ -33,14 +33,16 @@ def test_the_history_of_updates_does_not_matter(values: list[float], data: st.Da
     tree = SumTree(len(values))
     for _ in range(3):
         indices = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1))
-        tree.set(np.array(indices), np.random.default_rng(len(indices)).random(len(indices)))
-    tree.set(np.arange(len(values)), np.array(values))
+        noise = np.random.default_rng(len(indices)).random(len(indices))
+        tree.set(np.array(indices), noise.astype(np.float32))
+    tree.set(np.arange(len(values)), np.array(values, np.float32))
     rebuilt = SumTree(len(values))
-    rebuilt.set_all(np.array(values))
-    np.testing.assert_array_equal(tree._tree, rebuilt._tree)
+    rebuilt.set_all(np.array(values, np.float32))
+    np.testing.assert_array_equal(tree._nodes, rebuilt._nodes)
+    np.testing.assert_array_equal(tree.leaves, rebuilt.leaves)
 
 
 def test_of_repeated_indices_the_last_counts() -> None:
     tree = SumTree(4)
-    tree.set(np.array([1, 1, 1]), np.array([5.0, 6.0, 2.0]))
+    tree.set(np.array([1, 1, 1]), np.array([5.0, 6.0, 2.0], np.float32))
     assert tree.total == 2.0

@@ -1,0 +1,222 @@
+"""Capture: one consistent cut of the training state, copied into memory that is used again.
+
+This is all that a save costs the training thread: no allocation once the first save has been made,
+no file, no pickling; in effect a memcpy of what has to be saved.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from alphatriangle.data.errors import SaveFailedError
+from alphatriangle.data.schemas import CheckpointData
+from alphatriangle.utils.types import Episode, Rows
+
+_IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
+
+
+class Stateful(Protocol):
+    """Anything that has state: a network, an optimizer, a part of the training loop."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state, in plain containers, arrays and tensors; they may alias what is in use."""
+
+
+class ReplaySource(Protocol):
+    """What saving needs of a replay buffer."""
+
+    @property
+    def total_added(self) -> int:
+        """Rows ever added: the number of the next one."""
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest row still there."""
+
+    def counters(self) -> dict[str, Any]:
+        """Everything but the rows and their priorities."""
+
+    def row_views(self, first: int, end: int) -> Sequence[Rows]:
+        """The rows numbered [first, end) in order, in pieces that may alias what is in use."""
+
+    def priority_views(self) -> Sequence[npt.NDArray[np.float32]] | None:
+        """Their priorities, oldest row first, likewise; None when there are none."""
+
+
+@dataclass
+class Capture:
+    """One consistent cut of the training state; nothing in it is shared with the trainer."""
+
+    checkpoint: CheckpointData
+    buffer_state: dict[str, Any] | None
+    new_rows: Rows | None
+    first_new_row: int
+    episodes: list[Episode]
+    metrics: dict[str, float] = field(default_factory=dict)
+    stats_state: Callable[[], dict[str, Any]] = dict
+    """Waits for the statistics of this moment, and so for the curves up to it to be durable."""
+    nbytes: int = 0
+    """Bytes that were copied."""
+
+
+class Staging:
+    """Memory for one capture at a time, allocated once and used again while shapes stay.
+
+    Copies are asked for between :meth:`begin` and :meth:`finish`, always in the same order; tensors
+    are all copied by ``finish``, in one call.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[npt.NDArray[np.uint8]] = []
+        self._next_array = 0
+        self._tensors: list[torch.Tensor] = []
+        self._layouts: list[tuple[torch.Size, tuple[int, ...], torch.dtype]] = []
+        self._sources: list[torch.Tensor] = []
+        self._array_bytes = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the last capture."""
+        return self._array_bytes + sum(t.nbytes for t in self._tensors)
+
+    def begin(self) -> None:
+        """Forget the last capture: its memory is free again."""
+        self._next_array = 0
+        self._sources = []
+        self._array_bytes = 0
+
+    def copy(self, value: Any) -> Any:
+        """``value`` with everything in it copied; containers become plain ones."""
+        match value:
+            case torch.Tensor():
+                return self._tensor(value)
+            case np.ndarray() if not value.dtype.hasobject:
+                return self.concatenate([value])
+            case dict():
+                return {k: self.copy(v) for k, v in value.items()}
+            case list() | tuple() if type(value) in (list, tuple):
+                if all(isinstance(v, _IMMUTABLE) for v in value):
+                    return type(value)(value)
+                return type(value)(self.copy(v) for v in value)
+            case _ if isinstance(value, _IMMUTABLE):
+                return value
+        try:
+            return copy.deepcopy(value)
+        except (TypeError, copy.Error):
+            # What cannot be copied cannot be pickled either: the save will fail and say so.
+            return value
+
+    def _tensor(self, source: torch.Tensor) -> torch.Tensor:
+        index = len(self._sources)
+        self._sources.append(source)
+        layout = (source.shape, source.stride(), source.dtype)
+        if index < len(self._layouts):
+            if self._layouts[index] == layout:
+                return self._tensors[index]
+            # Something came or went: what follows has moved.
+            del self._tensors[index:], self._layouts[index:]
+        # The same layout in memory, so that copying is moving bytes; pinned, so that a GPU can.
+        target = torch.empty_like(
+            source, device="cpu", pin_memory=source.is_cuda, requires_grad=False
+        )
+        self._tensors.append(target)
+        self._layouts.append(layout)
+        return target
+
+    def concatenate(self, pieces: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """A copy of ``pieces``, at least one, joined along their first axis."""
+        first = pieces[0]
+        shape = first.shape
+        if len(pieces) > 1:
+            shape = (sum(len(p) for p in pieces), *shape[1:])
+        size = math.prod(shape) * first.itemsize
+        index = self._next_array
+        self._next_array += 1
+        if index == len(self._arrays):
+            self._arrays.append(np.empty(0, np.uint8))
+        if len(self._arrays[index]) < size:
+            # A little more, because the number of new rows differs from save to save.
+            self._arrays[index] = np.empty(size + size // 8, np.uint8)
+        target: npt.NDArray[Any] = self._arrays[index][:size].view(first.dtype).reshape(shape)
+        self._array_bytes += size
+        if len(pieces) == 1:
+            np.copyto(target, first)
+        else:
+            np.concatenate(pieces, out=target)
+        return target
+
+    def rows(self, pieces: Sequence[Rows]) -> Rows:
+        """A copy of ``pieces``, joined."""
+        return Rows(
+            self.concatenate([p.boards for p in pieces]),
+            self.concatenate([p.slots for p in pieces]),
+            self.concatenate([p.policies for p in pieces]),
+            self.concatenate([p.returns for p in pieces]),
+        )
+
+    def finish(self) -> None:
+        """Carry out the copies of tensors."""
+        del self._tensors[len(self._sources) :], self._layouts[len(self._sources) :]
+        if not self._sources:
+            return
+        on_gpu: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            torch._foreach_copy_(self._tensors, self._sources, non_blocking=on_gpu)
+        if on_gpu:
+            torch.cuda.synchronize()
+        # The trainer's tensors are its own again.
+        self._sources = []
+
+
+def stats_state(collector: Any) -> Callable[[], dict[str, Any]]:
+    """A wait for the state that a statistics collector has now.
+
+    The collector is in this process, a Ray actor, or None. An actor is asked now and answers in its
+    own time, after everything that it was told before.
+    """
+    if collector is None:
+        return dict
+    method = collector.get_state
+    if hasattr(method, "remote"):
+        return _wait_for(method.remote())
+    state = copy.deepcopy(method())
+    return lambda: state
+
+
+def _wait_for(reference: Any) -> Callable[[], dict[str, Any]]:
+    import ray
+    from ray.exceptions import RayError
+
+    def wait() -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = ray.get(reference)
+        except RayError as e:
+            reason = str(e).splitlines()[0]
+            raise SaveFailedError(f"the statistics collector gave no state: {reason}") from e
+        return state
+
+    return wait
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """What wrote a file: this package, Python, and the libraries that shape its bytes."""
+    names = ("alphatriangle", "torch", "numpy", "pydantic", "cloudpickle", "pyarrow")
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions
