@@ -30,8 +30,12 @@ check: setup  ## ruff and mypy
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-bench: setup  ## measured claims, as ratios taken in one run
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.installed-bench  ## measured claims, as ratios taken in one run
+	$(BIN)/python -W ignore -m benchmarks
+
+$(VENV)/.installed-bench: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
 
 clean:  ## remove what setup made; training data stays
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

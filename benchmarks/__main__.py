@@ -9,7 +9,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("game", "search", "persistence")
+from alphatriangle.utils.environment import keep_freed_memory
+
+NAMES = ("game", "search", "replay", "persistence")
 
 
 def main(names: list[str]) -> int:
@@ -18,6 +20,7 @@ def main(names: list[str]) -> int:
     if unknown:
         sys.stderr.write(f"error: no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}\n")
         return 2
+    keep_freed_memory()
     table = Table(title=f"{platform.machine()}, Python {platform.python_version()}")
     for column in ("what", "value", "compared"):
         table.add_column(column)

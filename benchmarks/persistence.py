@@ -1,91 +1,173 @@
-"""What a save costs the training thread, against copying the same bytes and pickling everything."""
+"""Saving and loading: ours, what others do, and the limits of the machine, in one run."""
 
 from __future__ import annotations
 
-import pickle
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from alphatriangle.config import build, merge, preset
-from alphatriangle.data import DataManager
-from alphatriangle.game.geometry import MAX_LEGAL
-from alphatriangle.nn import NeuralNetwork
-from alphatriangle.rl import ExperienceBuffer, SelfPlay, Trainer
+from alphatriangle.data import DataManager, Serializer
+from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.utils.types import Rows
-from benchmarks.timing import Result, seconds
+from benchmarks.state import NEW_ROWS, TrainingState, make_config, make_rows, save_rows
+from benchmarks.timing import Result
 
-NEW_ROWS = 2_000
 CAPACITY = 250_000
+LARGE = 2_500_000
+_PEERS = {
+    "naive": "pickle of a list of tuples, two copies",
+    "torch.save": "torch.save of everything",
+    "dcp": "torch DCP async_save of everything",
+    "torchrl": "TorchRL dumps (no priorities)",
+}
 
 
-def _rows(config: object, network: NeuralNetwork, count: int) -> Rows:
-    """Real rows, repeated: playing 250,000 takes long, and their shape is what matters."""
-    from alphatriangle.config import Config
+def _measure(method: str, capacity: int, rows: Path, saves: int) -> dict[str, Any]:
+    """In a process of its own: see saving.py."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.saving"]
+    done = subprocess.run(
+        [*command, method, str(capacity), str(rows), str(saves)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
-    assert isinstance(config, Config)
-    player = SelfPlay(network, config.search, config.env, games=64, gamma=0.98, n_step=3, seed=1)
-    player.add_episodes(range(10_000))
-    real = player.play(2_000).rows
-    return Rows.concatenate([real] * (count // len(real) + 1))[:count]
+
+def _compressed(rows: Rows, folder: Path) -> int:
+    """Bytes of the rows that are new between two saves, as a segment."""
+    from alphatriangle.data.segments import write_segment
+
+    return write_segment(folder / "new.arrow", rows[:NEW_ROWS], 0).size
+
+
+def _slow_down(config_folder: Path, rows: Rows, threads: int) -> tuple[float, float]:
+    """Seconds of a training step of batch 256 alone, and with a whole save running beside it."""
+    torch.set_num_threads(threads)
+    state = TrainingState(make_config(config_folder, CAPACITY), rows)
+    batch = state.buffer.sample(256, 0)
+    manager = DataManager(state.config.persistence, state.config.train)
+    manager.load_initial_state()
+    alone, beside = [], []
+    for i in range(1, 26):
+        state.advance(i)
+        begin = time.perf_counter()
+        state.trainer.train_step(batch)
+        alone.append(time.perf_counter() - begin)
+        state.advance(i)
+        begin = time.perf_counter()
+        manager.save_training_state(
+            state.network, state.trainer.optimizer, None, state.buffer, i, 0, 0
+        )
+        state.trainer.train_step(batch)
+        beside.append(time.perf_counter() - begin)
+        manager.flush()
+    manager.close()
+    torch.set_num_threads(1)
+    # The first save writes the whole buffer.
+    return float(np.median(alone[2:])), float(np.median(beside[2:]))
+
+
+def _write_speed(folder: Path, megabytes: int) -> tuple[float, float]:
+    """Bytes a second, fsync included: a checkpoint, and the same bytes written plainly."""
+    count = megabytes * 250_000
+    weights = {f"layer{i}": torch.randn(count // 8) for i in range(8)}
+    checkpoint = CheckpointData(
+        run_name="bench",
+        global_step=0,
+        episodes_played=0,
+        total_simulations_run=0,
+        created_at="",
+        model_state_dict=weights,
+        optimizer_state_dict={},
+    )
+    content = torch.cat(list(weights.values())).numpy().tobytes()
+    ours, plain = [], []
+    for _ in range(5):
+        begin = time.perf_counter()
+        Serializer().save_checkpoint(checkpoint, folder / "checkpoint.pkl")
+        ours.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        with (folder / "plain.bin").open("wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        plain.append(time.perf_counter() - begin)
+    return len(content) / min(ours), len(content) / min(plain)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms"
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.1f} MB"
 
 
 def run() -> list[Result]:
-    """Measure with a full buffer and a small network."""
-    with tempfile.TemporaryDirectory() as folder:
-        return _run(Path(folder))
+    """Measure with full buffers of 250,000 and 2,500,000 rows and the ``laptop`` network."""
+    with tempfile.TemporaryDirectory() as name:
+        return _run(Path(name))
 
 
 def _run(folder: Path) -> list[Result]:
-    layer = {
-        "train": {"run_name": "bench", "buffer_capacity": CAPACITY, "use_per": True},
-        "persistence": {"root_data_dir": str(folder), "mlflow": False},
-    }
-    config = build(merge(preset("laptop"), layer))
-    network = NeuralNetwork(config.model, "cpu")
-    trainer, buffer = Trainer(network, config.train), ExperienceBuffer(config.train)
-    rows = _rows(config, network, CAPACITY)
-    buffer.add_rows(rows)
-    trainer.train_step(buffer.sample(256, 0))
-    manager = DataManager(config.persistence, config.train)
-    manager.load_initial_state()
-    blocked, written = [], 0
-    for step in range(1, 8):
-        buffer.add_rows(rows[:NEW_ROWS])
-        begin = time.perf_counter()
-        manager.save_training_state(network, trainer.optimizer, None, buffer, step, 0, 0)
-        blocked.append(time.perf_counter() - begin)
-        report = manager.flush()
-        written = report.bytes_written if report else 0
-    manager.close()
-    save = sorted(blocked[1:])[len(blocked) // 2]
-    weights = sum(t.nbytes for t in network.get_weights().values())
-    captured = 3 * weights + NEW_ROWS * MAX_LEGAL * 4 + CAPACITY * 4
-    source, target = np.ones(captured, np.uint8), np.empty(captured, np.uint8)
-    copy = seconds(lambda: np.copyto(target, source), 20)
-    columns = (rows.boards, rows.slots, rows.policies, rows.returns)
-    naive = seconds(lambda: pickle.dumps(columns, protocol=5), 2)
-    reader = DataManager(config.persistence, config.train)
-    begin = time.perf_counter()
-    state = reader.load_initial_state()
-    assert state.buffer_data is not None
-    fresh = ExperienceBuffer(config.train)
-    fresh.load_state_dict(state.buffer_data.buffer_state(), state.buffer_data.buffer_list.rows())
-    load = time.perf_counter() - begin
-    reader.close()
-    sample = seconds(lambda: buffer.sample(256, 0), 20)
-    return [
-        Result(
-            "save, training thread blocked", f"{save * 1e3:.1f} ms", f"{save / copy:.1f} x memcpy"
-        ),
-        Result(
-            "pickling all columns instead",
-            f"{naive * 1e3:.0f} ms",
-            f"{naive / save:.0f} x the save",
-        ),
-        Result(f"bytes written after {NEW_ROWS} new rows", f"{written / 1e6:.1f} MB", ""),
-        Result(f"load {CAPACITY:,} rows, ready to sample", f"{load:.2f} s", ""),
-        Result("sample 256 rows as tensors", f"{sample * 1e3:.2f} ms", ""),
-    ]
+    rows = make_rows(make_config(folder, CAPACITY), CAPACITY)
+    file = folder / "rows.npz"
+    save_rows(rows, file)
+    ours = _measure("ours", CAPACITY, file, 300)
+    large = _measure("ours", LARGE, file, 100)
+    peers = {name: _measure(name, CAPACITY, file, 0) for name in _PEERS}
+    results = []
+
+    def add(what: str, value: str, compared: str) -> None:
+        results.append(Result(what, value, compared))
+
+    for label, m in ((f"{CAPACITY:,} rows", ours), (f"{LARGE:,} rows", large)):
+        add(
+            f"save blocks training, {label}",
+            _milliseconds(m["blocked"]),
+            f"{m['blocked'] / m['memcpy']:.1f} x memcpy of the same {_megabytes(m['captured'])}",
+        )
+        add("  99th percentile", _milliseconds(m["blocked_p99"]), "")
+    for name, m in peers.items():
+        factor = m["blocked"] / ours["blocked"]
+        add(f"  {_PEERS[name]}", _milliseconds(m["blocked"]), f"{factor:,.0f} x ours")
+
+    weights = ours["captured"] - CAPACITY * 4 - NEW_ROWS * rows[:1].policies.nbytes
+    allowed = weights + _compressed(rows, folder) + 2e6
+    share = f"{ours['written'] / allowed:.2f} x (weights, optimizer, compressed new rows, 2 MB)"
+    add(f"bytes written after {NEW_ROWS:,} new rows", _megabytes(ours["written"]), share)
+    for name, m in peers.items():
+        factor = m["written"] / ours["written"]
+        add(f"  {_PEERS[name]}", _megabytes(m["written"]), f"{factor:,.0f} x ours")
+
+    share = f"{ours['extra_memory'] / ours['captured']:.2f} x the captured bytes"
+    add("extra memory of a save", _megabytes(ours["extra_memory"]), share)
+    for name, m in peers.items():
+        add(f"  {_PEERS[name]}", _megabytes(m["extra_memory"]), "")
+
+    add(f"load {CAPACITY:,} rows, ready to sample", _milliseconds(ours["load"]), "1 x")
+    for name, m in peers.items():
+        add(f"  {_PEERS[name]}", _milliseconds(m["load"]), f"{m['load'] / ours['load']:.1f} x ours")
+    add(f"load {LARGE:,} rows", _milliseconds(large["load"]), "")
+
+    for threads in (1, 2):
+        alone, beside = _slow_down(folder / f"slow{threads}", rows, threads)
+        add(
+            f"training step with a whole save beside it, {threads} thread(s)",
+            _milliseconds(beside),
+            f"{100 * (beside / alone - 1):+.1f}% of {_milliseconds(alone)}",
+        )
+    fast, plain = _write_speed(folder, 256)
+    share = f"{fast / plain:.2f} x a plain write with fsync"
+    add("checkpoint of 256 MB written", f"{fast / 1e6:,.0f} MB/s", share)
+    return results

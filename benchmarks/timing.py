@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
@@ -24,3 +25,8 @@ def seconds(work: Callable[[], object], repeats: int = 5) -> float:
         work()
         times.append(time.perf_counter() - begin)
     return min(times)
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The smallest value that at least a share ``q`` of ``values`` does not exceed."""
+    return sorted(values)[min(math.ceil(q * len(values)), len(values)) - 1]

@@ -89,11 +89,11 @@ def show_run(
             return
         console = console_for(as_json)
         commit = facts["commit"]
-        score = "-" if facts["score"] is None else f"{facts['score']:.1f}"
+        score = f"{commit['metrics']['score']:.1f}" if "score" in commit["metrics"] else "-"
         lines = {
             "run": f"{facts['name']} ({facts['state']}, preset {facts['preset'] or '-'})",
-            "step": f"{facts['step']} of {facts['target_steps'] or '?'}",
-            "games": f"{facts['episodes']:,} ({commit['total_simulations_run']:,} simulations)",
+            "step": f"{commit['global_step']} of {facts['target_steps'] or '?'}",
+            "games": f"{commit['episodes_played']:,} ({commit['total_simulations_run']:,} simulations)",
             "score": f"{score} (mean of recent games)",
             "network": f"{facts['parameters']:,} numbers in {len(facts['tensors'])} tensors, "
             f"{megabytes(sum(t['bytes'] for t in facts['tensors'].values()))}",

@@ -23,6 +23,9 @@ from alphatriangle.data.errors import SaveFailedError
 from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.utils.types import Episode, Rows
 
+# Memory is used again while it is at most so many times what is needed, or so many bytes.
+_SPARE = 4
+_SMALL = 1 << 20
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
 
 
@@ -145,8 +148,9 @@ class Staging:
         self._next_array += 1
         if index == len(self._arrays):
             self._arrays.append(np.empty(0, np.uint8))
-        if len(self._arrays[index]) < size:
-            # A little more, because the number of new rows differs from save to save.
+        if not size <= len(self._arrays[index]) <= max(_SPARE * size, _SMALL):
+            # A little more, because the number of new rows differs from save to save; no more than
+            # that for long, because the first save of a full buffer holds all of them.
             self._arrays[index] = np.empty(size + size // 8, np.uint8)
         target: npt.NDArray[Any] = self._arrays[index][:size].view(first.dtype).reshape(shape)
         self._array_bytes += size

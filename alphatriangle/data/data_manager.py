@@ -121,6 +121,11 @@ class DataManager:
         return self._uploads.last_error if self._uploads else None
 
     @property
+    def captured_bytes(self) -> int:
+        """Size of the last capture in memory."""
+        return self._staging.nbytes
+
+    @property
     def last_report(self) -> SaveReport | None:
         """The last save that became a commit in this process."""
         return self._last_report

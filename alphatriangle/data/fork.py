@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -71,7 +72,14 @@ def fork_commit(
     try:
         for file in origin.files:
             _share(source.run / file.path, target.run / file.path)
-        commit = origin.model_copy(update={"run_name": new_name, "sequence": 1})
+        now = time.time_ns()
+        made = {
+            "run_name": new_name,
+            "sequence": 1,
+            "created_ns": now,
+            "created_at": datetime.fromtimestamp(now / 1e9, UTC).isoformat(timespec="seconds"),
+        }
+        commit = origin.model_copy(update=made)
         verify_commit(target.run, commit)
         _describe(source, target, commit)
         write_commit(target, commit)

@@ -12,10 +12,12 @@ import io
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 17
+_WORTH_A_THREAD = 16 << 20
 TEMPORARY_SUFFIX = ".tmp"
 
 
@@ -27,26 +29,44 @@ class FileDigest(NamedTuple):
 
 
 class _HashingWriter(io.RawIOBase):
-    """Passes writes on and digests them on the way."""
+    """Passes writes on and digests them on the way.
+
+    Digesting is as slow as a fast disk: of a large file it is done on a thread beside the writing.
+    Neither holds the interpreter's lock.
+    """
 
     def __init__(self, raw: IO[bytes]) -> None:
         super().__init__()
         self._raw = raw
         self._sha256 = hashlib.sha256()
         self._size = 0
+        self._helper: ThreadPoolExecutor | None = None
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        self._raw.write(view)
-        self._sha256.update(view)
         self._size += len(view)
+        if self._helper is None and self._size > _WORTH_A_THREAD:
+            self._helper = ThreadPoolExecutor(1, thread_name_prefix="digest")
+        if self._helper is None:
+            self._sha256.update(view)
+        else:
+            self._helper.submit(self._sha256.update, view)
+        self._raw.write(view)
         return len(view)
 
     def digest(self) -> FileDigest:
+        """Of everything written; nothing can be written after it."""
+        if self._helper is not None:
+            self._helper.shutdown(wait=True)
         return FileDigest(self._size, self._sha256.hexdigest())
+
+    def close(self) -> None:
+        if self._helper is not None:
+            self._helper.shutdown(wait=True, cancel_futures=True)
+        super().close()
 
 
 def fsync_folder(folder: Path) -> None:
@@ -66,18 +86,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> FileDige
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
-        with temporary.open("wb") as raw:
-            writer = _HashingWriter(raw)
+        with temporary.open("wb") as raw, _HashingWriter(raw) as writer:
             write(writer)  # type: ignore[arg-type]
             raw.flush()
             os.fsync(raw.fileno())
+            digest = writer.digest()
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
-    return writer.digest()
+    return digest
 
 
 def write_bytes(path: Path, data: bytes) -> FileDigest:

@@ -24,7 +24,7 @@ from alphatriangle.features.experience import padded_policies, ragged_policies
 from alphatriangle.game.geometry import MAX_LEGAL, SLOTS
 from alphatriangle.utils.types import Episode, Experience, Rows
 
-BATCH_ROWS: Final = 8192
+BATCH_ROWS: Final = 1024
 """Rows of a record batch, which is what reading and writing have in memory at a time."""
 
 

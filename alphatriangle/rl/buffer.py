@@ -109,8 +109,10 @@ class ExperienceBuffer:
         initial, final = self._config.per_beta_initial, self._config.per_beta_final
         return initial + (final - initial) * share
 
-    def sample(self, batch_size: int, step: int) -> Batch:
-        """A batch with replacement.
+    def draw(
+        self, batch_size: int, step: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Positions in the buffer and importance weights [B] of the next batch, with replacement.
 
         Uniform, or proportional to priority with one draw from each of ``batch_size`` equal shares
         of the total (Schaul et al., 2016, appendix B.2.1), with importance weights
@@ -125,15 +127,21 @@ class ExperienceBuffer:
         uniform = self._uniform(batch_size)
         if self._priorities is None:
             indices = np.minimum((uniform * n).astype(np.int64), n - 1)
-            weights = np.ones(batch_size, np.float32)
-        else:
-            total = self._priorities.total
-            masses = (np.arange(batch_size) + uniform) / batch_size * total
-            indices = self._priorities.find(masses, n)
-            probabilities = self._priorities.leaves[indices].astype(np.float64) / total
-            raw = (n * probabilities) ** -self.beta(step)
-            weights = (raw / raw.max()).astype(np.float32)
-        return self._batch(indices, weights)
+            return indices, np.ones(batch_size, np.float32)
+        total = self._priorities.total
+        masses = (np.arange(batch_size) + uniform) / batch_size * total
+        indices = self._priorities.find(masses, n)
+        probabilities = self._priorities.leaves[indices].astype(np.float64) / total
+        raw = (n * probabilities) ** -self.beta(step)
+        return indices, (raw / raw.max()).astype(np.float32)
+
+    def gather(self, indices: npt.NDArray[np.int64]) -> Rows:
+        """The rows at these positions, copied."""
+        return self._columns[indices]
+
+    def sample(self, batch_size: int, step: int) -> Batch:
+        """The next batch as tensors; see :meth:`draw`."""
+        return self._batch(*self.draw(batch_size, step))
 
     def _uniform(self, count: int) -> npt.NDArray[np.float64]:
         """The next ``count`` uniform numbers in [0, 1)."""
@@ -143,7 +151,7 @@ class ExperienceBuffer:
         return shares
 
     def _batch(self, indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> Batch:
-        rows = self._columns[indices]
+        rows = self.gather(indices)
         grid, other = encode(rows.boards, rows.slots)
         legal = np.empty((len(rows), ACTIONS), np.bool_)
         policy = np.empty((len(rows), ACTIONS), np.float32)

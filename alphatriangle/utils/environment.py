@@ -35,6 +35,8 @@ def prepare_environment() -> None:
     """Set what the person has not set. It must run before numba, torch and MLflow are imported."""
     # Threads that spin at a barrier make two of them on one free core far slower than one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Arrow's own pool takes memory by tens of megabytes where saving needs two.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     if "NUMBA_CACHE_DIR" not in os.environ:

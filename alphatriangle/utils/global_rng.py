@@ -28,7 +28,7 @@ def rng_state() -> dict[str, Any]:
     version, internal, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)
     return {
-        "python": {"version": version, "internal": list(internal), "gauss": gauss},
+        "python": {"version": version, "internal": np.array(internal, np.uint32), "gauss": gauss},
         "numpy": numpy_state,
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -38,7 +38,7 @@ def rng_state() -> dict[str, Any]:
 def set_rng_state(state: dict[str, Any]) -> None:
     """Put back what :func:`rng_state` returned. CUDA states apply where as many devices exist."""
     python = state["python"]
-    random.setstate((python["version"], tuple(python["internal"]), python["gauss"]))
+    random.setstate((python["version"], tuple(map(int, python["internal"])), python["gauss"]))
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():

@@ -117,8 +117,16 @@ def test_runs_list_and_show(trained: Path) -> None:
     assert facts["buffer_rows"] > 0
     assert facts["rejected_commits"] == []
     assert {f["kind"] for f in facts["commit"]["files"]} >= {"checkpoint", "buffer", "segment"}
+    assert facts["tensors"]["stem.weight"]["bytes"] > 0
     text = alphatriangle("runs", "show", "r", "--data-dir", str(trained)).stdout
     assert facts["state_digest"] in text
+    older = ["runs", "show", "r", "--step", "4", "--tensors", "--data-dir", str(trained)]
+    text = alphatriangle(*older).stdout
+    assert "step          4 of 6" in text
+    assert "stem.weight  float32" in text
+    gone = alphatriangle("runs", "show", "r", "--step", "5", "--data-dir", str(trained))
+    assert gone.returncode == 2
+    assert "its commits are of steps: 6, 4" in gone.stderr
 
 
 def test_runs_of_nothing(tmp_path: Path) -> None:
@@ -171,6 +179,8 @@ def test_looking_after_runs(trained: Path, tmp_path: Path) -> None:
     assert "all sound" in say("verify", "r", *data)
     explained = json.loads(say("explain-resume", "r", *data, "--json"))
     assert (explained["step"], explained["passed_over"]) == (6, [])
+    pinned = json.loads(say("pin", "r", "--step", "4", *data, "--json"))
+    assert pinned == {"run": "r", "step": 4, "pinned": True}
     assert "step 4 of run 'r' is pinned" in say("pin", "r", "--step", "4", *data)
     assert "nothing was removed" not in say("prune", "r", *data)
     assert "no longer pinned" in say("pin", "r", "--step", "4", "--remove", *data)
@@ -183,6 +193,12 @@ def test_looking_after_runs(trained: Path, tmp_path: Path) -> None:
     assert "MB" in say("export", "r", "--what", "weights", "--to", str(weights), *data)
     assert weights.stat().st_size > 0
     assert "exists" in say("export", "r", "--what", "weights", "--to", str(weights), *data, code=2)
+    rows = tmp_path / "rows.parquet"
+    arguments = ["--what", "replay", "--to", str(rows), "--step", "4", *data, "--json"]
+    exported = json.loads(say("export", "r", *arguments))
+    assert (exported["step"], exported["size"]) == (4, rows.stat().st_size)
+    second = json.loads(say("fork", "r", "second", *data, "--json"))
+    assert second == {"run": "second", "from": "r", "step": 6}
     assert "--what w" in say("export", "r", "--what", "w", "--to", "x", *data, code=2)
     assert "did you mean 'r'" in say("verify", "rr", *data, code=2)
     branch = trained / "runs/branch/checkpoints/checkpoint_step_4.pkl"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphatriangle.data.commits import list_commits
 from alphatriangle.data.compaction import LARGEST, segments_to_merge
+from alphatriangle.data.errors import NoSoundCommitError
 from tests.conftest import tiny_config
-from tests.data.helpers import reload, rows_of, started
+from tests.data.helpers import flip_bit, reload, rows_of, started
 from tests.features.test_encoder import assert_same_rows
 
 
@@ -72,3 +75,22 @@ def test_merged_segments_hold_the_same_rows(tmp_path: Path) -> None:
     assert_same_rows(rows_of(state), rows)
     named = {p.name for p in training.manager.paths.segments.iterdir()}
     assert len(named) < 30, "merged segments go when no commit names them"
+
+
+def test_damage_does_not_get_a_new_digest(tmp_path: Path) -> None:
+    """A segment that rots before it is merged stays what the older commits name, and is found."""
+    config = tiny_config(tmp_path, persistence={"keep_last": 20})
+    training = started(config)
+    for _ in range(3):
+        training.commit(rows=12)
+    segment = training.manager.paths.segments / "12-23.arrow"
+    flip_bit(segment, segment.stat().st_size // 2)
+    for _ in range(4):
+        training.commit(rows=12)
+    training.manager.close()
+    for stored in list_commits(training.manager.paths).commits:
+        if stored.commit.global_step == 1:
+            stored.path.unlink()
+    with pytest.raises(NoSoundCommitError, match=r"12-23\.arrow") as failure:
+        reload(config)
+    assert str(failure.value).count("12-23.arrow") == 6

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from random import Random
 
 import cloudpickle
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alphatriangle.config import Config
 from alphatriangle.data import DataManager, state_digest
+from alphatriangle.data.commits import list_commits, write_commit
 from alphatriangle.data.errors import (
     BufferNotFoundError,
     CheckpointNotFoundError,
@@ -23,6 +27,8 @@ from alphatriangle.data.errors import (
     RunLockedError,
     SaveFailedError,
 )
+from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.runs import RunSummary, run_to_continue
 from alphatriangle.data.schemas import CheckpointData, RunInfo
 from alphatriangle.data.segments import read_episodes
 from alphatriangle.training.setup import restore_learner
@@ -481,19 +487,80 @@ def test_without_resume_a_run_with_commits_is_not_touched(tmp_path: Path) -> Non
 def test_auto_resume_takes_the_latest_unfinished_run_by_commit_time(tmp_path: Path) -> None:
     """Not by name, and a newer run that died before its first save does not hide it."""
     for name, target in (("zz-first", 10), ("aa-second", 10), ("mm-done", 1)):
-        training = started(tiny_config(tmp_path, train={"run_name": name}))
+        train = {"run_name": name, "auto_resume_latest": False}
+        training = started(tiny_config(tmp_path, train=train))
         training.manager.write_run_info(
             RunInfo(run_name=name, created_at="", target_steps=target, steps_per_round=target)
         )
         training.commit()
         training.manager.close()
-    dead = started(tiny_config(tmp_path, train={"run_name": "zz-dead"}))
+    train = {"run_name": "zz-dead", "auto_resume_latest": False}
+    dead = started(tiny_config(tmp_path, train=train))
     dead.manager.close()
     unnamed = tiny_config(tmp_path, train={"run_name": None})
     manager = DataManager(unnamed.persistence, unnamed.train)
     assert manager.run_name == "aa-second"
     fresh = tiny_config(tmp_path, train={"run_name": None, "auto_resume_latest": False})
     assert DataManager(fresh.persistence, fresh.train).run_name.startswith("run-")
+
+
+def test_auto_resume_into_a_new_name_begins_with_the_latest_run_and_shares_its_files(
+    tmp_path: Path,
+) -> None:
+    old = started(tiny_config(tmp_path, train={"run_name": "old"}))
+    old.commit()
+    old.commit()
+    old.manager.close()
+    flip_bit(old.manager.get_checkpoint_path(2), 100)
+    state = reload(tiny_config(tmp_path, train={"run_name": "new"}))
+    paths = PathManager(old.config.persistence, "new")
+    assert state.commit is not None
+    assert (state.commit.run_name, state.commit.global_step) == ("new", 1), "the newest sound one"
+    for file in state.commit.files:
+        assert (paths.run / file.path).samefile(old.manager.paths.run / file.path)
+    train = {"run_name": "afresh", "auto_resume_latest": False}
+    assert reload(tiny_config(tmp_path, train=train)).commit is None
+
+
+runs = st.lists(
+    st.builds(
+        lambda name, state, time: RunSummary(
+            name, state, 1, 2, 0, None, None, 0, None, time, 1, None
+        ),
+        st.text("abc", min_size=1, max_size=3),
+        st.sampled_from(["running", "complete", "unfinished", "empty", "damaged"]),
+        st.integers(0, 5),
+    ),
+    unique_by=lambda run: run.name,
+)
+
+
+@given(runs, st.randoms())
+def test_the_run_to_continue_is_the_one_committed_to_last(
+    known: list[RunSummary], random: Random
+) -> None:
+    chosen = run_to_continue(known)
+    candidates = [r for r in known if r.last_commit_ns and r.state != "complete"]
+    assert (chosen is None) == (not candidates)
+    assert all(chosen.last_commit_ns >= r.last_commit_ns for r in candidates if chosen)
+    random.shuffle(known)
+    assert run_to_continue(known) == chosen, "in whatever order they are found"
+
+
+def test_a_buffer_that_needs_what_its_commit_does_not_name_is_not_sound(config: Config) -> None:
+    training = started(config)
+    training.commit()
+    training.commit()
+    training.manager.close()
+    stored = list_commits(training.manager.paths).commits[0]
+    segments = stored.commit.of_kind("segment")
+    files = [f for f in stored.commit.files if f != segments[0]]
+    stored.path.unlink()
+    write_commit(training.manager.paths, stored.commit.model_copy(update={"files": files}))
+    state = reload(config)
+    assert state.commit is not None
+    assert state.commit.global_step == 1
+    assert "which it lacks" in state.rejected[0].reason
 
 
 def test_the_digest_is_of_the_state_and_of_nothing_else(config: Config, tmp_path: Path) -> None:

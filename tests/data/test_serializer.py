@@ -39,6 +39,9 @@ def checkpoint(**fields: Any) -> CheckpointData:
         model_state_dict={
             "w": torch.arange(6.0).reshape(2, 3),
             "h": torch.ones(2, dtype=torch.bfloat16),
+            "conv": torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(1)).to(
+                memory_format=torch.channels_last
+            ),
         },
         optimizer_state_dict={
             "state": {0: {"step": torch.tensor(7.0)}},
@@ -64,6 +67,7 @@ def test_checkpoints_come_back_equal(tmp_path: Path) -> None:
     for name in original.model_state_dict:
         assert torch.equal(loaded.model_state_dict[name], original.model_state_dict[name])
         assert loaded.model_state_dict[name].dtype == original.model_state_dict[name].dtype
+        assert loaded.model_state_dict[name].stride() == original.model_state_dict[name].stride()
     assert loaded.optimizer_state_dict["state"][0]["step"] == 7.0
     nested = loaded.components["nested"]
     np.testing.assert_array_equal(nested["array"], np.arange(5, dtype=np.int16))

@@ -70,6 +70,10 @@ def test_weights_go_out_and_in(config: Config) -> None:
         source.evaluate(rows.boards, rows.slots).logits,
         target.evaluate(rows.boards, rows.slots).logits,
     )
+    live = target.state_dict()
+    target.set_weights({k: v + 1 if v.is_floating_point() else v for k, v in live.items()})
+    assert torch.equal(live["stem.weight"], target.model.state_dict()["stem.weight"])
+    assert live["stem.weight"].data_ptr() == target.model.state_dict()["stem.weight"].data_ptr()
     weights = source.get_weights()
     weights["stem.weight"].zero_()
     assert source.get_weights()["stem.weight"].abs().sum() > 0, "get_weights copies"
