@@ -93,7 +93,8 @@ def show_run(
         lines = {
             "run": f"{facts['name']} ({facts['state']}, preset {facts['preset'] or '-'})",
             "step": f"{commit['global_step']} of {facts['target_steps'] or '?'}",
-            "games": f"{commit['episodes_played']:,} ({commit['total_simulations_run']:,} simulations)",
+            "games": f"{commit['episodes_played']:,} "
+            f"({commit['total_simulations_run']:,} simulations)",
             "score": f"{score} (mean of recent games)",
             "network": f"{facts['parameters']:,} numbers in {len(facts['tensors'])} tensors, "
             f"{megabytes(sum(t['bytes'] for t in facts['tensors'].values()))}",
