@@ -48,7 +48,7 @@ class ReplaySource(Protocol):
         """Number of the oldest row still there."""
 
     def counters(self) -> dict[str, Any]:
-        """Everything but the rows and their priorities."""
+        """Everything but the rows and their priorities, with the lineage of the row numbers."""
 
     def row_views(self, first: int, end: int) -> Sequence[Rows]:
         """The rows numbered [first, end) in order, in pieces that may alias what is in use."""

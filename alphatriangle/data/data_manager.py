@@ -26,6 +26,7 @@ from alphatriangle.data.errors import (
     RunExistsError,
     SaveFailedError,
 )
+from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.fork import fork_newest
 from alphatriangle.data.loading import load_commit, load_newest
 from alphatriangle.data.lock import RunLock
@@ -199,7 +200,8 @@ class DataManager:
         self._writer = CommitWriter(self.paths, self.persist_config, self.serializer)
         self._writer.remove_garbage()
         if state.commit is not None:
-            self._writer.continue_from(state.commit)
+            lineage = None if state.buffer_data is None else state.buffer_data.lineage
+            self._writer.continue_from(state.commit, lineage)
         return state
 
     def _load_explicit(self) -> LoadedTrainingState | None:
@@ -338,6 +340,7 @@ class DataManager:
         """Copy everything, into the memory of the capture before: that one has been written."""
         assert self._writer is not None
         staging = self._staging
+        failpoint("capture.begin")
         staging.begin()
         checkpoint = CheckpointData(
             run_name=self.run_name,
@@ -355,11 +358,10 @@ class DataManager:
             priorities = buffer.priority_views()
             state = buffer.counters()
             state["priorities"] = None if priorities is None else staging.concatenate(priorities)
-            base = self._writer.base
-            ends = [f.end or 0 for f in base.of_kind("segment")] if base else []
-            first = max([buffer.oldest, *ends])
+            first = max(buffer.oldest, self._writer.rows_written(state["lineage"]))
             rows = staging.rows(buffer.row_views(first, buffer.total_added))
         staging.finish()
+        failpoint("capture.end")
         self._episodes_in_flight = len(self._unsaved_episodes)
         return Capture(
             checkpoint,

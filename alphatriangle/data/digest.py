@@ -2,8 +2,8 @@
 
 It covers weights, optimizer, schedule and all further components, counters, the generators of
 torch and NumPy, replay rows and priorities. It leaves out what may differ between two equal
-trainings: names, times, versions, display statistics, how rows are cut into segments, and Python's
-own ``random``, which libraries draw from for temporary names.
+trainings: names (the buffer's lineage is one), times, versions, display statistics, how rows are
+cut into segments, and Python's own ``random``, which libraries draw from for temporary names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def state_digest(checkpoint: CheckpointData, buffer: BufferData | None) -> str:
         "rng": rng,
     }
     if buffer is not None:
-        parts["buffer"] = buffer.buffer_state()
+        state = buffer.buffer_state()
+        parts["buffer"] = {name: value for name, value in state.items() if name != "lineage"}
         items = buffer.buffer_list
         parts["rows"] = items.rows() if isinstance(items, SegmentedExperiences) else items
     return value_digest(parts)

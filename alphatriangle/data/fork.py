@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
 from alphatriangle.data.commits import list_commits, verify_commit, write_commit
+from alphatriangle.data.disk import disk
 from alphatriangle.data.errors import CorruptFileError, DataError, RunExistsError, SaveFailedError
 from alphatriangle.data.loading import load_newest
 from alphatriangle.data.lock import RunLock
@@ -89,7 +89,8 @@ def fork_commit(
             fs.point_link(target.latest_buffer, target.run / file.path)
     except (OSError, CorruptFileError) as e:
         lock.release()
-        shutil.rmtree(target.run, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            fs.remove_tree(target.run)
         if isinstance(e, DataError):
             raise
         raise SaveFailedError(f"run {source.run_name!r} could not be forked: {e}") from e
@@ -98,16 +99,11 @@ def fork_commit(
 
 
 def _share(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    fs.make_folder(target.parent)
     # Left by a fork that was killed: no commit names it.
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
-    fs.fsync_folder(target.parent)
+    fs.remove(target)
+    fs.share(source, target)
+    disk.sync_folder(target.parent)
 
 
 def _describe(source: PathManager, target: PathManager, commit: Commit) -> None:

@@ -1,7 +1,8 @@
 """The file system, as far as this package touches it: one way to write, one to link, one to read.
 
-A file appears under its name only when all its bytes are durable: it is written beside its place,
-flushed, fsynced, renamed, and the folder is fsynced.
+All changes go through :mod:`alphatriangle.data.disk`. A file appears under its name only when all
+its bytes are durable: it is written beside its place, flushed, fsynced, renamed, and the folder is
+fsynced.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import contextlib
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+
+from alphatriangle.data.disk import disk
 
 _CHUNK = 1 << 17
 _WORTH_A_THREAD = 16 << 20
@@ -69,15 +71,6 @@ class _HashingWriter(io.RawIOBase):
         super().close()
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> FileDigest:
     """Write a file through ``write`` so that it exists completely or not at all.
 
@@ -86,17 +79,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> FileDige
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
-        with temporary.open("wb") as raw, _HashingWriter(raw) as writer:
+        with disk.create(temporary) as raw, _HashingWriter(raw) as writer:
             write(writer)  # type: ignore[arg-type]
-            raw.flush()
-            os.fsync(raw.fileno())
+            disk.sync(raw)
             digest = writer.digest()
-        temporary.replace(path)
+        disk.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            disk.remove(temporary)
         raise
-    fsync_folder(path.parent)
+    disk.sync_folder(path.parent)
     return digest
 
 
@@ -111,17 +103,25 @@ def write_bytes(path: Path, data: bytes) -> FileDigest:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line to a log that survives a crash up to its last complete line."""
-    with path.open("ab") as f:
+    is_new = not path.exists()
+    with disk.append(path) as f:
         f.write(line.encode() + b"\n")
-        f.flush()
-        os.fsync(f.fileno())
+        disk.sync(f)
+    if is_new:
+        disk.sync_folder(path.parent)
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file."""
+    with disk.open(path) as f:
+        return f.read()
 
 
 def digest_of(path: Path) -> FileDigest:
     """Digest a file as it is now."""
     sha256 = hashlib.sha256()
     size = 0
-    with path.open("rb") as f:
+    with disk.open(path) as f:
         while chunk := f.read(_CHUNK):
             sha256.update(chunk)
             size += len(chunk)
@@ -134,21 +134,56 @@ def point_link(link: Path, target: Path) -> None:
     A symbolic link where the file system has them, else a hard link, else a copy.
     """
     temporary = link.with_name(f".{link.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
-    temporary.unlink(missing_ok=True)
+    disk.remove(temporary)
     try:
-        temporary.symlink_to(target.name)
+        disk.symbolic_link(target.name, temporary)
     except (OSError, NotImplementedError):
-        try:
-            temporary.hardlink_to(target)
-        except OSError:
-            shutil.copyfile(target, temporary)
-    temporary.replace(link)
-    fsync_folder(link.parent)
+        share(target, temporary)
+    disk.rename(temporary, link)
+    disk.sync_folder(link.parent)
+
+
+def share(existing: Path, new: Path) -> None:
+    """A second name for an immutable file: a hard link where there can be one, else a copy.
+
+    The name is durable when its folder is synced.
+
+    Raises:
+        FileNotFoundError: ``existing`` is not there.
+    """
+    try:
+        disk.hard_link(existing, new)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with disk.open(existing) as source, disk.create(new) as copy:
+            while chunk := source.read(_CHUNK):
+                copy.write(chunk)
+            disk.sync(copy)
+
+
+def make_folder(folder: Path) -> None:
+    """A folder that survives a power cut, and all above it that are not there yet."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    disk.make_folder(folder)
+    disk.sync_folder(folder.parent)
 
 
 def remove(path: Path) -> None:
     """Remove a file if it is there."""
-    path.unlink(missing_ok=True)
+    disk.remove(path)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with everything in it."""
+    for entry in list(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            remove_tree(entry)
+        else:
+            disk.remove(entry)
+    disk.remove_folder(folder)
 
 
 def folder_size(folder: Path) -> int:

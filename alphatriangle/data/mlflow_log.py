@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from alphatriangle.data import fs
 from alphatriangle.data.commits import list_commits
+from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.utils.mlflow_errors import mlflow_errors
 
@@ -154,8 +155,10 @@ class MlflowUploads:
                 if local.exists():
                     raise
                 continue  # Retention was faster; the commit is gone too.
+            failpoint("outbox.uploaded")
             self._done[relative] = sha256
             fs.append_line(self._paths.uploads, json.dumps({"path": relative, "sha256": sha256}))
+            failpoint("outbox.logged")
         self.waiting = 0
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from alphatriangle.config import PersistenceConfig
+from alphatriangle.data import fs
 from alphatriangle.data.errors import DataFolderError, InvalidRunNameError
 
 _LONGEST_NAME = 100
@@ -174,7 +175,7 @@ class PathManager:
         folders = [self.checkpoints, self.segments, self.commits, self.episodes, self.logs]
         try:
             for folder in [*folders, self.tensorboard, self.mlruns]:
-                folder.mkdir(parents=True, exist_ok=True)
+                fs.make_folder(folder)
         except OSError as e:
             raise DataFolderError(
                 f"cannot make {e.filename}: {e.strerror}; "

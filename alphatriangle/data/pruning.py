@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from alphatriangle.data import fs
 from alphatriangle.data.commits import CommitList, StoredCommit, list_commits, of_step
+from alphatriangle.data.disk import disk
 from alphatriangle.data.errors import CommitNotFoundError, CorruptPinsError, SaveFailedError
+from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.retention import CommitFacts, sequences_to_delete
 from alphatriangle.data.schemas import Pins
@@ -122,6 +124,8 @@ def carry_out_pruning(paths: PathManager, plan: PruningPlan) -> None:
         return
     for stored in plan.removed:
         fs.remove(stored.path)
-    fs.fsync_folder(paths.commits)
+    disk.sync_folder(paths.commits)
+    failpoint("retention.commits")
     for path in plan.files:
         fs.remove(paths.run / Path(path))
+        failpoint("retention.file")

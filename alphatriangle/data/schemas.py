@@ -56,6 +56,8 @@ class BufferData(BaseModel):
     cursor: int | None = None
     max_priority: float = 1.0
     batches_sampled: int = 0
+    lineage: str | None = None
+    """Whose row numbers these are: segments may hold rows of one lineage only."""
     priorities: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
@@ -76,6 +78,7 @@ class BufferData(BaseModel):
             "oldest": total - count,
             "max_priority": self.max_priority,
             "batches_sampled": self.batches_sampled,
+            "lineage": self.lineage,
             "priorities": self.priorities,
         }
 

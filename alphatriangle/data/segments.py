@@ -93,7 +93,7 @@ def _read_table(path: Path, schema: pa.Schema, sha256: str | None = None) -> pa.
     """The table in a file; with ``sha256`` its bytes must be those."""
     try:
         # Read rather than map: what was checked must be what is used.
-        content = path.read_bytes()
+        content = fs.read_bytes(path)
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
             raise CorruptBufferError(path, "its bytes are not those that were saved")
         with pa.ipc.open_file(pa.BufferReader(content)) as reader:

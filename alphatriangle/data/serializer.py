@@ -272,6 +272,7 @@ def buffer_record(
         cursor=state["cursor"],
         max_priority=state["max_priority"],
         batches_sampled=state["batches_sampled"],
+        lineage=state["lineage"],
         priorities=state["priorities"],
     )
 
@@ -306,7 +307,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read(path: Path, corrupt: type[CorruptFileError]) -> bytes:
     try:
-        return path.read_bytes()
+        return fs.read_bytes(path)
     except OSError as e:
         raise corrupt(path, f"cannot be read: {e.strerror}") from e
 

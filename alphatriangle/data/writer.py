@@ -34,6 +34,7 @@ from alphatriangle.data.commits import (
 )
 from alphatriangle.data.compaction import segments_to_merge
 from alphatriangle.data.errors import CorruptFileError, SaveFailedError
+from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.schemas import Commit, CommittedFile, FileKind
@@ -89,18 +90,21 @@ class CommitWriter:
         self._committed: Commit | None = None
         # What the next commit finds its rows in: the segments of the last one, perhaps merged.
         self._segments: list[CommittedFile] = []
+        self._lineage: str | None = None
         # Files of the save that is being written.
         self._written: list[Path] = []
 
-    @property
-    def base(self) -> Commit | None:
-        """The commit whose segments and episodes the next one builds on."""
-        return self._committed
+    def rows_written(self, lineage: str) -> int:
+        """The number of the first row that is in no segment yet; 0 for a buffer never seen."""
+        if lineage != self._lineage or not self._segments:
+            return 0
+        return self._segments[-1].end or 0
 
-    def continue_from(self, commit: Commit) -> None:
-        """Build on a commit of this run that has been loaded."""
+    def continue_from(self, commit: Commit, lineage: str | None) -> None:
+        """Build on a commit of this run that has been loaded, and on the rows of its buffer."""
         self._committed = commit
         self._segments = commit.of_kind("segment")
+        self._lineage = lineage
 
     def start(self, capture: Capture) -> None:
         """Begin to write; the one before must have been collected."""
@@ -161,6 +165,7 @@ class CommitWriter:
             capture.checkpoint.stats_state = capture.stats_state()
             stored = self._commit(capture)
             self._read_back(stored)
+            failpoint("commit.read-back")
         except _CANNOT_WRITE as e:
             self._undo(stored)
             reason = e.strerror or e if isinstance(e, OSError) else f"{type(e).__name__}: {e}"
@@ -169,7 +174,8 @@ class CommitWriter:
                 f"{reason}; the commits before it are intact"
             ) from e
         written = sum(f.size for f in self._new_files(stored.commit))
-        self.continue_from(stored.commit)
+        state = capture.buffer_state
+        self.continue_from(stored.commit, None if state is None else state["lineage"])
         try:
             self._point_links(stored.commit)
             self._apply_retention()
@@ -213,12 +219,14 @@ class CommitWriter:
             files += self._write_buffer(capture, step)
         path = unused(self._paths.checkpoint(step))
         digest = self._serializer.save_checkpoint(checkpoint, path)
+        failpoint("write.checkpoint")
         files.append(self._file(path, "checkpoint", digest))
         if self._committed is not None:
             files += self._committed.of_kind("episodes")
         if capture.episodes:
             path = unused(self._paths.episodes_file(step))
             digest = write_episodes(path, capture.episodes)
+            failpoint("write.episodes")
             files.append(self._file(path, "episodes", digest))
         now = time.time_ns()
         self._sequence += 1
@@ -235,21 +243,27 @@ class CommitWriter:
             versions=checkpoint.versions,
             files=files,
         )
-        return write_commit(self._paths, commit)
+        failpoint("commit.before")
+        stored = write_commit(self._paths, commit)
+        failpoint("commit.after")
+        return stored
 
     def _write_buffer(self, capture: Capture, step: int) -> list[CommittedFile]:
         assert capture.buffer_state is not None
         oldest = capture.buffer_state["oldest"]
-        segments = [f for f in self._segments if (f.end or 0) > oldest]
+        known = self._segments if capture.buffer_state["lineage"] == self._lineage else []
+        segments = [f for f in known if (f.end or 0) > oldest]
         if capture.new_rows is not None and len(capture.new_rows) > 0:
             first = capture.first_new_row
             end = first + len(capture.new_rows)
             path = unused(self._paths.segment(first, end - 1))
             digest = write_segment(path, capture.new_rows, first)
+            failpoint("write.segment")
             segments.append(self._file(path, "segment", digest, first, end))
         record = buffer_record(capture.buffer_state, self._paths.segments, _references(segments))
         path = unused(self._paths.buffer(step))
         digest = self._serializer.save_buffer(record, path)
+        failpoint("write.buffer")
         return [*segments, self._file(path, "buffer", digest)]
 
     def _merge_small_segments(self) -> None:
@@ -263,6 +277,7 @@ class CommitWriter:
             first, end = parts[0].first or 0, parts[-1].end or 0
             path = unused(self._paths.segment(first, end - 1))
             digest = merge_segments(path, self._paths.segments, _references(parts))
+            failpoint("merge.segment")
             merged = self._file(path, "segment", digest, first, end)
             self._segments[window.start : window.stop] = [merged]
 
@@ -287,10 +302,12 @@ class CommitWriter:
     def _point_links(self, commit: Commit) -> None:
         checkpoint = self._paths.run / commit.of_kind("checkpoint")[0].path
         fs.point_link(self._paths.latest_checkpoint, checkpoint)
+        failpoint("links.checkpoint")
         if commit.is_best:
             fs.point_link(self._paths.best_checkpoint, checkpoint)
         for file in commit.of_kind("buffer"):
             fs.point_link(self._paths.latest_buffer, self._paths.run / file.path)
+        failpoint("links.end")
 
     def _apply_retention(self) -> None:
         plan = plan_pruning(
@@ -300,6 +317,7 @@ class CommitWriter:
             keep_days=self._config.keep_days,
         )
         carry_out_pruning(self._paths, plan)
+        failpoint("retention.end")
 
 
 def _yield_to_training() -> None:

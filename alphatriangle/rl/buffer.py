@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,6 +39,8 @@ class ExperienceBuffer:
         self._priorities = SumTree(self.capacity) if config.use_per else None
         self.max_priority = 1.0
         self.total_added = 0
+        # Whose row numbers these are: rows of equal number are equal in buffers of equal lineage.
+        self.lineage = uuid.uuid4().hex
         self.batches_sampled = 0
         self._beta_steps = config.per_beta_anneal_steps or config.max_steps
 
@@ -192,6 +195,7 @@ class ExperienceBuffer:
             "cursor": self.total_added % self.capacity,
             "max_priority": self.max_priority,
             "batches_sampled": self.batches_sampled,
+            "lineage": self.lineage,
         }
 
     def priority_views(self) -> list[npt.NDArray[np.float32]] | None:
@@ -230,6 +234,7 @@ class ExperienceBuffer:
         self.total_added = total
         self.max_priority = float(state["max_priority"])
         self.batches_sampled = int(state["batches_sampled"])
+        self.lineage = state.get("lineage") or uuid.uuid4().hex
         if self._priorities is not None:
             leaves = np.zeros(self.capacity, np.float32)
             saved = state["priorities"]

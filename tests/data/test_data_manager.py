@@ -159,6 +159,21 @@ def test_only_new_rows_are_written(config: Config) -> None:
     assert len(list(training.manager.paths.segments.iterdir())) == 4
 
 
+def test_rows_of_another_buffer_are_not_mixed_with_those_saved(config: Config) -> None:
+    """A buffer that was not restored has rows of the same numbers that are other rows."""
+    training = started(config)
+    training.commit()
+    training.manager.close()
+    other = Training(config)
+    other.manager.load_initial_state()
+    other.step = 7
+    other.commit(rows=60)
+    other.commit(rows=10)
+    rows = other.rows()
+    other.manager.close()
+    assert_same_rows(rows_of(reload(config)), rows)
+
+
 def test_rows_that_left_the_ring_leave_the_commit(config: Config) -> None:
     """Capacity 400: a save after 1000 more rows holds the newest 400, in new segments only."""
     training = started(config)

@@ -1,0 +1,77 @@
+"""The few operations through which this package changes the disk.
+
+Everything that must survive a power cut goes through here, so that tests can record it, cut it off
+at any point, and let any single operation fail.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+
+class Disk:
+    """The operating system's files. Every method raises OSError when it fails."""
+
+    def create(self, path: Path) -> IO[bytes]:
+        """An empty file, open for writing; what was there is gone."""
+        return path.open("wb")
+
+    def append(self, path: Path) -> IO[bytes]:
+        """A file, open for writing at its end; made if it is not there."""
+        return path.open("ab")
+
+    def open(self, path: Path) -> IO[bytes]:
+        """A file, open for reading."""
+        return path.open("rb")
+
+    def sync(self, file: IO[bytes]) -> None:
+        """Make what has been written to ``file`` durable. After an error nobody knows what is."""
+        file.flush()
+        if sys.platform == "darwin":
+            import fcntl
+
+            # There, fsync leaves the bytes in the drive's cache.
+            fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(file.fileno())
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names in ``folder`` durable. Windows does so by itself."""
+        if sys.platform == "win32":
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give ``source`` the name ``target``, in one step; what had that name is gone."""
+        source.replace(target)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or a link, if it is there."""
+        path.unlink(missing_ok=True)
+
+    def hard_link(self, existing: Path, new: Path) -> None:
+        """A second name for a file."""
+        os.link(existing, new)
+
+    def symbolic_link(self, target: str, link: Path) -> None:
+        """A file that leads to another name in its folder."""
+        link.symlink_to(target)
+
+    def make_folder(self, folder: Path) -> None:
+        """A folder; its parent is there."""
+        folder.mkdir(exist_ok=True)
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove an empty folder."""
+        folder.rmdir()
+
+
+disk = Disk()
+"""The one in use."""

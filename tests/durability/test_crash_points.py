@@ -1,0 +1,231 @@
+"""Cut the power after every single change of the disk: the old state or the new one, never less.
+
+Scenarios of saves are recorded; for every prefix of the record, every disk that the cut could have
+left (or a sample, where there are too many) is built and loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from alphatriangle.config import Config
+from alphatriangle.data import state_digest
+from alphatriangle.data.commits import list_commits
+from alphatriangle.data.errors import CheckpointNotFoundError, RunNotFoundError
+from alphatriangle.data.fork import fork_run
+from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.schemas import LoadedTrainingState, RunInfo
+from alphatriangle.training.setup import restore_learner
+from tests.conftest import tiny_config
+from tests.data.helpers import Training, rows_of, started
+from tests.durability.budget import budget, report
+from tests.durability.crash_disk import Log, Tree, Volume, read_tree, recording, write_tree
+from tests.features.test_encoder import assert_same_rows
+
+STATES_PER_POINT = budget(6, 200)
+CONTINUED_EVERY = budget(40, 10)
+
+
+def digest_of(state: LoadedTrainingState) -> str:
+    assert state.checkpoint_data is not None
+    return state_digest(state.checkpoint_data, state.buffer_data)
+
+
+class Scenario:
+    """A training whose every save is known: which states may be found, and from when on."""
+
+    def __init__(self, config: Config, log: Log) -> None:
+        self.config = config
+        self.log = log
+        self.digests: dict[int, str] = {}
+        self.training = started(config)
+        self.training.manager.write_run_info(
+            RunInfo(run_name="tiny", created_at="", target_steps=99, steps_per_round=99)
+        )
+        self.training.manager.save_run_config({"train": {"seed": 0}})
+
+    def save(self, rows: int = 40, *, same_step: bool = False, best: bool = False) -> None:
+        if not same_step:
+            self.training.advance(rows)
+        self.log.mark(("started", len(self.digests) + 1))
+        self.training.save(is_best=best)
+        assert self.training.manager.flush() is not None
+        state = load_for_reading(self.config.persistence, "tiny")
+        assert state.commit is not None
+        self.digests[state.commit.sequence] = digest_of(state)
+        self.log.mark(("acknowledged", state.commit.sequence))
+
+
+def first_saves(s: Scenario) -> None:
+    s.save()
+    s.save(best=True)
+
+
+def the_same_step_twice(s: Scenario) -> None:
+    s.save()
+    s.save(same_step=True)
+    s.save(same_step=True)
+
+
+def retention(s: Scenario) -> None:
+    for _ in range(5):
+        s.save()
+
+
+def merging(s: Scenario) -> None:
+    for _ in range(8):
+        s.save(rows=20)
+
+
+SCENARIOS: dict[str, tuple[Callable[[Scenario], None], int]] = {
+    "first saves": (first_saves, 5),
+    "the same step twice": (the_same_step_twice, 5),
+    "retention": (retention, 2),
+    "merging": (merging, 3),
+}
+
+
+def crash_states(log: Log, known: Callable[[object], None]) -> Iterator[Tree]:
+    """Every distinct disk, with the marks before it told to ``known`` first."""
+    volume = Volume(log.base)
+    rng = random.Random(1)
+    seen: set[bytes] = set()
+    for op in [None, *log.ops]:
+        if op is not None and op.kind == "mark":
+            # What was acknowledged must be found from here on, also on a disk seen before.
+            known(op.mark)
+            seen.clear()
+        elif op is not None:
+            volume.apply(op)
+        for tree in volume.crashes(STATES_PER_POINT, rng):
+            key = hashlib.sha256(repr(sorted(tree.items())).encode()).digest()
+            if key not in seen:
+                seen.add(key)
+                yield tree
+
+
+def config_in(root: Path) -> Config:
+    return tiny_config(persistence={"root_data_dir": str(root)})
+
+
+def test_the_model_of_the_disk_is_the_disk(tmp_path: Path) -> None:
+    """With everything durable, what the model holds is what is there."""
+    (tmp_path / "data").mkdir()
+    with recording(tmp_path / "data") as log:
+        scenario = Scenario(tiny_config(tmp_path, persistence={"keep_last": 2}), log)
+        retention(scenario)
+        merging(scenario)
+        scenario.training.manager.close()
+    volume = Volume(log.base)
+    for op in log.ops:
+        volume.apply(op)
+    for folder in volume.folders.values():
+        folder.durable, folder.pending = dict(folder.current), []
+    (whole,) = volume.crashes(1, random.Random(0))
+    assert whole == read_tree(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_crash_point_of_saving(tmp_path: Path, name: str) -> None:
+    work, keep_last = SCENARIOS[name]
+    (tmp_path / "data").mkdir()
+    with recording(tmp_path / "data") as log:
+        scenario = Scenario(tiny_config(tmp_path, persistence={"keep_last": keep_last}), log)
+        work(scenario)
+        scenario.training.manager.close()
+    assert len(scenario.digests) >= 2
+    oldest = newest = tried = 0
+
+    def known(mark: object) -> None:
+        nonlocal oldest, newest
+        match mark:
+            case ("started", int(sequence)):
+                newest = sequence
+            case ("acknowledged", int(sequence)):
+                oldest = sequence
+
+    root = tmp_path / "crashed"
+    for tree in crash_states(log, known):
+        tried += 1
+        root.mkdir()
+        write_tree(root, tree)
+        config = config_in(root)
+        try:
+            state = load_for_reading(config.persistence, "tiny")
+        except (CheckpointNotFoundError, RunNotFoundError):
+            assert oldest == 0, f"save {oldest} was acknowledged and is gone"
+        else:
+            assert state.commit is not None
+            found = state.commit.sequence
+            assert oldest <= found <= newest
+            assert digest_of(state) == scenario.digests[found], "a mixture"
+            assert not state.rejected, "a commit that is there is whole"
+        if tried % CONTINUED_EVERY == 0:
+            _go_on(config, oldest)
+        shutil.rmtree(root)
+    assert tried > 50
+    report(f"crash points: {name}", states=tried, lost=0)
+
+
+def _go_on(config: Config, oldest: int) -> None:
+    """A start after the crash loads, cleans up, and saves again."""
+    training = Training(config)
+    state = training.manager.load_initial_state()
+    assert (0 if state.commit is None else state.commit.sequence) >= oldest
+    if state.buffer_data is not None and oldest % 2:
+        restore_learner(state, training.network, training.trainer, training.buffer)
+    training.step = 50
+    training.commit()
+    rows = training.rows()
+    paths = training.manager.paths
+    training.manager.close()
+    named = {f.path for s in list_commits(paths).commits for f in s.commit.files}
+    # Beside what the commits name there may be one merged segment, for the next commit.
+    for folder in (paths.checkpoints, paths.buffers, paths.episodes):
+        files = [p for p in folder.iterdir() if p.is_file() and not p.is_symlink()]
+        assert {paths.relative(p) for p in files} <= named
+    again = load_for_reading(config.persistence, "tiny")
+    assert again.commit is not None
+    assert again.commit.global_step == 51
+    assert_same_rows(rows_of(again), rows)
+
+
+def test_every_crash_point_of_a_fork(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    training = started(config)
+    training.commit()
+    training.commit()
+    training.manager.close()
+    expected = digest_of(load_for_reading(config.persistence, "tiny"))
+    with recording(tmp_path / "data") as log:
+        fork_run(config.persistence, "tiny", "fork")
+        log.mark("acknowledged")
+    acknowledged = False
+
+    def known(mark: object) -> None:
+        nonlocal acknowledged
+        acknowledged = True
+
+    root = tmp_path / "crashed"
+    tried = found = 0
+    for tree in crash_states(log, known):
+        tried += 1
+        root.mkdir()
+        write_tree(root, tree)
+        crashed = config_in(root).persistence
+        assert digest_of(load_for_reading(crashed, "tiny")) == expected, "the source is untouched"
+        try:
+            assert digest_of(load_for_reading(crashed, "fork")) == expected
+            found += 1
+        except (CheckpointNotFoundError, RunNotFoundError):
+            assert not acknowledged
+            fork_run(crashed, "tiny", "again")
+        shutil.rmtree(root)
+    assert found > 0
+    report("crash points: fork", states=tried, lost=0)
