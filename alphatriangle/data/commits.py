@@ -16,6 +16,8 @@ from alphatriangle.data.errors import (
     CorruptCommitError,
     CorruptFileError,
     DataError,
+    FileUnavailableError,
+    reading_failed,
 )
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.schemas import Commit, CommittedFile, FileKind, RejectedCommit
@@ -81,7 +83,11 @@ def read_commit(path: Path) -> Commit:
 
 
 def list_commits(paths: PathManager) -> CommitList:
-    """Read every commit file of a run."""
+    """Read every commit file of a run.
+
+    Raises:
+        FileUnavailableError: one cannot be read now, and may be the newest.
+    """
     commits: list[StoredCommit] = []
     unreadable: list[RejectedCommit] = []
     if paths.commits.is_dir():
@@ -90,6 +96,8 @@ def list_commits(paths: PathManager) -> CommitList:
                 continue
             try:
                 commits.append(StoredCommit(path, read_commit(path)))
+            except FileUnavailableError:
+                raise
             except DataError as e:
                 unreadable.append(RejectedCommit(path=str(path), reason=str(e)))
     commits.sort(key=lambda stored: stored.commit.sequence, reverse=True)
@@ -137,7 +145,7 @@ def verify_file(run: Path, file: CommittedFile) -> None:
     except FileNotFoundError as e:
         raise corrupt(path, "the file is missing") from e
     except OSError as e:
-        raise corrupt(path, f"cannot be read: {e.strerror}") from e
+        raise reading_failed(path, e, corrupt) from e
     if digest.sha256 != file.sha256:
         raise corrupt(path, "its bytes are not those that were saved (sha256 differs)")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Final
 
 
 class DataError(Exception):
@@ -44,6 +46,23 @@ class CorruptFileError(DataError):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class FileUnavailableError(DataError):
+    """A file cannot be read now; nothing says that it is damaged, so nothing older stands in."""
+
+
+# The medium or the folder is at fault, and will be the next time.
+_LOST: Final = (errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
+
+
+def reading_failed(path: Path, error: OSError, corrupt: type[CorruptFileError]) -> DataError:
+    """What an error while reading means: the file is lost, or only out of reach for now."""
+    if error.errno in _LOST:
+        return corrupt(path, f"cannot be read: {error.strerror}")
+    return FileUnavailableError(
+        f"{path} cannot be read now: {error.strerror}; nothing was changed, mend that and try again"
+    )
 
 
 class CorruptCommitError(CorruptFileError):

@@ -18,6 +18,7 @@ from alphatriangle.data.errors import (
     CorruptBufferError,
     CorruptCheckpointError,
     DataError,
+    FileUnavailableError,
     NoSoundCommitError,
     RunNotFoundError,
 )
@@ -73,11 +74,14 @@ def load_newest(
     Raises:
         CheckpointNotFoundError: the run has no commit.
         NoSoundCommitError: it has commits and none is sound.
+        FileUnavailableError: a file of a newer one cannot be read now.
     """
     rejected = list(known.unreadable)
     for stored in known.commits:
         try:
             return load_commit(paths, stored, serializer, rejected)
+        except FileUnavailableError:
+            raise
         except DataError as e:
             rejected.append(RejectedCommit(path=str(stored.path), reason=str(e)))
             logger.warning("commit %s is passed over: %s", stored.path, e)

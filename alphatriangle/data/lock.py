@@ -6,6 +6,7 @@ says whose it is, for people.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -57,7 +58,9 @@ class RunLock:
     def release(self) -> None:
         """Give it back; without effect when it is not held."""
         if self._lock.is_locked:
-            fs.remove(self._owner)
+            # The note is for people; the lock is what counts.
+            with contextlib.suppress(OSError):
+                fs.remove(self._owner)
             self._lock.release()
 
     def is_held_elsewhere(self) -> bool:

@@ -13,7 +13,12 @@ from typing import NamedTuple
 from alphatriangle.data import fs
 from alphatriangle.data.commits import CommitList, StoredCommit, list_commits, of_step
 from alphatriangle.data.disk import disk
-from alphatriangle.data.errors import CommitNotFoundError, CorruptPinsError, SaveFailedError
+from alphatriangle.data.errors import (
+    CommitNotFoundError,
+    CorruptCommitError,
+    CorruptPinsError,
+    SaveFailedError,
+)
 from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.retention import CommitFacts, sequences_to_delete
@@ -64,10 +69,16 @@ def find_commit(paths: PathManager, step: int | None) -> StoredCommit:
 
     Raises:
         CommitNotFoundError: there is none.
+        CorruptCommitError: the newest is asked for, and one that cannot be read may be it.
     """
     known = list_commits(paths)
     if step is not None:
         return of_step(known, paths.run_name, step).commits[0]
+    for rejected in known.unreadable:
+        raise CorruptCommitError(
+            Path(rejected.path),
+            f"it may be the newest commit; choose one by its step ({rejected.reason})",
+        )
     if not known.commits:
         raise CommitNotFoundError(f"run {paths.run_name!r} has no commit yet")
     return known.commits[0]

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from alphatriangle.data import fs
-from alphatriangle.data.errors import CorruptBufferError, UnsupportedFormatError
+from alphatriangle.data.errors import CorruptBufferError, UnsupportedFormatError, reading_failed
 from alphatriangle.data.schemas import FORMAT_VERSION
 from alphatriangle.features import experiences_from_rows
 from alphatriangle.features.experience import padded_policies, ragged_policies
@@ -94,13 +94,16 @@ def _read_table(path: Path, schema: pa.Schema, sha256: str | None = None) -> pa.
     try:
         # Read rather than map: what was checked must be what is used.
         content = fs.read_bytes(path)
-        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise CorruptBufferError(path, "its bytes are not those that were saved")
+    except FileNotFoundError as e:
+        raise CorruptBufferError(path, "the file is missing") from e
+    except OSError as e:
+        raise reading_failed(path, e, CorruptBufferError) from e
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise CorruptBufferError(path, "its bytes are not those that were saved")
+    try:
         with pa.ipc.open_file(pa.BufferReader(content)) as reader:
             table = reader.read_all()
         table.validate(full=True)
-    except FileNotFoundError as e:
-        raise CorruptBufferError(path, "the file is missing") from e
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as e:
         raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
     metadata = table.schema.metadata or {}

@@ -10,6 +10,7 @@ import collections
 import io
 import json
 import pickle
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
@@ -20,7 +21,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ValidationError
 
-from alphatriangle.data import fs
+from alphatriangle.data import fs, safe_pickle
 from alphatriangle.data.errors import (
     BufferNotFoundError,
     CheckpointNotFoundError,
@@ -28,38 +29,16 @@ from alphatriangle.data.errors import (
     CorruptCheckpointError,
     CorruptFileError,
     DataError,
-    UnsafePickleError,
     UnsupportedFormatError,
+    reading_failed,
 )
 from alphatriangle.data.schemas import FORMAT_VERSION, BufferData, CheckpointData
 from alphatriangle.data.segments import SegmentedExperiences, SegmentRef
 
 _PROTOCOL: Final = 5
 _SEGMENTS_TAG: Final = "alphatriangle.segments"
+_SEGMENT_NAME: Final = re.compile(r"\w[\w.-]*\.arrow", re.ASCII)
 
-# What a file may name. numpy's private modules are listed under their names before and after 2.0.
-_ALLOWED: Final = frozenset(
-    {
-        ("alphatriangle.data.schemas", "CheckpointData"),
-        ("alphatriangle.data.schemas", "BufferData"),
-        ("alphatriangle.data.serializer", "tensor_from_array"),
-        ("builtins", "bytearray"),
-        ("builtins", "complex"),
-        ("builtins", "frozenset"),
-        ("builtins", "set"),
-        ("_codecs", "encode"),
-        ("collections", "OrderedDict"),
-        ("collections", "deque"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy._core.numeric", "_frombuffer"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy.core.numeric", "_frombuffer"),
-    }
-)
 # What damaged bytes make the unpickler or the validation raise.
 _DAMAGE: Final = (
     pickle.UnpicklingError,
@@ -111,27 +90,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return None
 
 
-class _Unpickler(pickle.Unpickler):
-    """Refuses every global that is not on the allow-list, before anything is imported."""
-
-    def __init__(self, file: IO[bytes], path: Path, allowed: frozenset[tuple[str, str]]) -> None:
-        super().__init__(file)
-        self._path = path
-        self._allowed = allowed
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._allowed:
-            raise UnsafePickleError(
-                f"{self._path} names {module}.{name}, which a saved state does not need; nothing "
-                "of it was run. If the file is yours and trusted, add "
-                f"'{module}.{name}' to persistence.allowed_globals or load it with trusted=True"
-            )
-        return super().find_class(module, name)
-
-    def persistent_load(self, pid: Any) -> Any:
-        return _segments_from_id(pid, self._path)
-
-
 class _TrustedUnpickler(pickle.Unpickler):
     """Loads anything; for files whose origin is beyond doubt."""
 
@@ -151,7 +109,7 @@ def _segments_from_id(pid: Any, path: Path) -> SegmentedExperiences:
             for item in items:
                 match item:
                     case (str(name), int(ref_first), int(ref_end), str(sha256)) if (
-                        name and name == Path(name).name and "\\" not in name
+                        _SEGMENT_NAME.fullmatch(name)
                     ):
                         refs.append(SegmentRef(name, ref_first, ref_end, sha256))
                     case _:
@@ -173,7 +131,7 @@ class Serializer:
             if not dot:
                 raise ValueError(f"persistence.allowed_globals: {name!r} is not module.name")
             extra.add((module, attribute))
-        self._allowed = _ALLOWED | extra
+        self._allowed = frozenset(extra)
 
     def save_checkpoint(self, data: CheckpointData, path: Path) -> fs.FileDigest:
         """Write a checkpoint atomically; a plain ``cloudpickle.load`` reads it as well.
@@ -235,14 +193,14 @@ class Serializer:
         corrupt: type[CorruptFileError],
         trusted: bool,
     ) -> Record:
-        content = io.BytesIO(_read(path, corrupt))
-        unpickler = (
-            _TrustedUnpickler(content, path)
-            if trusted
-            else _Unpickler(content, path, self._allowed)
-        )
+        content = _read(path, corrupt)
         try:
-            record = unpickler.load()
+            if trusted:
+                record = _TrustedUnpickler(io.BytesIO(content), path).load()
+            else:
+                record = safe_pickle.load(
+                    content, path, self._allowed, lambda pid: _segments_from_id(pid, path)
+                )
             if not isinstance(record, model):
                 raise corrupt(path, f"it holds a {type(record).__name__}, not a {model.__name__}")
             fields = dict(record.__dict__)
@@ -309,7 +267,7 @@ def _read(path: Path, corrupt: type[CorruptFileError]) -> bytes:
     try:
         return fs.read_bytes(path)
     except OSError as e:
-        raise corrupt(path, f"cannot be read: {e.strerror}") from e
+        raise reading_failed(path, e, corrupt) from e
 
 
 def _dump(record: BaseModel, path: Path) -> fs.FileDigest:

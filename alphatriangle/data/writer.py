@@ -33,7 +33,7 @@ from alphatriangle.data.commits import (
     write_commit,
 )
 from alphatriangle.data.compaction import segments_to_merge
-from alphatriangle.data.errors import CorruptFileError, SaveFailedError
+from alphatriangle.data.errors import CorruptFileError, FileUnavailableError, SaveFailedError
 from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.pruning import carry_out_pruning, plan_pruning
@@ -54,6 +54,7 @@ _NICENESS = 19
 _CANNOT_WRITE = (
     OSError,
     CorruptFileError,
+    FileUnavailableError,
     pickle.PicklingError,
     TypeError,
     ValueError,
@@ -180,7 +181,7 @@ class CommitWriter:
             self._point_links(stored.commit)
             self._apply_retention()
             self._merge_small_segments()
-        except (OSError, CorruptFileError) as e:
+        except (OSError, CorruptFileError, FileUnavailableError) as e:
             # Conveniences: the commit is sound without them, and the next save tries again.
             logger.warning("step %d is saved, but: %s", step, e)
         return SaveReport(stored.commit, time.perf_counter() - started, written)

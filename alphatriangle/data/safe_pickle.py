@@ -1,0 +1,150 @@
+"""Reading pickles that run no code, whoever wrote them.
+
+An allow-list decides what a file may name. Where the real thing would do more than a saved state
+needs (allocate at will, take a codec's name, change a shared dtype) a narrow one stands in for it.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import pickle
+import pickletools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydantic import BaseModel
+
+from alphatriangle.data.errors import UnsafePickleError
+
+Global = tuple[str, str]
+_NUMERIC: Final = "biufc"
+
+
+def _bytearray(content: bytes = b"") -> bytearray:
+    if not isinstance(content, bytes):
+        raise pickle.UnpicklingError("a bytearray of something that is not bytes")
+    return bytearray(content)
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How protocols before 3 write bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _dtype(name: str, align: bool = False, copy: bool = False) -> np.dtype[Any]:
+    """A dtype of its own: what the file sets on it, it sets on nothing else."""
+    if not isinstance(name, str) or np.dtype(name).kind not in _NUMERIC:
+        raise pickle.UnpicklingError(f"the dtype {name!r}, which is not that of numbers")
+    return np.dtype(name, copy=True)
+
+
+# numpy's private modules are listed under their names before and after 2.0.
+_ALLOWED: Final[dict[Global, Callable[..., Any] | None]] = {
+    ("alphatriangle.data.schemas", "CheckpointData"): None,
+    ("alphatriangle.data.schemas", "BufferData"): None,
+    ("alphatriangle.data.serializer", "tensor_from_array"): None,
+    ("builtins", "bytearray"): _bytearray,
+    ("builtins", "complex"): None,
+    ("builtins", "frozenset"): None,
+    ("builtins", "set"): None,
+    ("_codecs", "encode"): _latin1,
+    ("collections", "OrderedDict"): None,
+    ("collections", "deque"): None,
+    ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): None,
+    ("numpy._core.multiarray", "_reconstruct"): None,
+    ("numpy._core.multiarray", "scalar"): None,
+    ("numpy._core.numeric", "_frombuffer"): None,
+    ("numpy.core.multiarray", "_reconstruct"): None,
+    ("numpy.core.multiarray", "scalar"): None,
+    ("numpy.core.numeric", "_frombuffer"): None,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Looks every global up in the allow-list, before anything is imported."""
+
+    def __init__(
+        self,
+        content: bytes,
+        path: Path,
+        allowed: frozenset[Global],
+        persistent_load: Callable[[Any], Any],
+    ) -> None:
+        super().__init__(io.BytesIO(content))
+        self._path = path
+        self._allowed = allowed
+        self._persistent_load = persistent_load
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self._allowed:
+            return super().find_class(module, name)
+        if (module, name) not in _ALLOWED:
+            raise UnsafePickleError(
+                f"{self._path} names {module}.{name}, which a saved state does not need; nothing "
+                "of it was run. If the file is yours and trusted, add "
+                f"'{module}.{name}' to persistence.allowed_globals or load it with trusted=True"
+            )
+        return _ALLOWED[module, name] or super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._persistent_load(pid)
+
+
+def load(
+    content: bytes,
+    path: Path,
+    allowed: frozenset[Global],
+    persistent_load: Callable[[Any], Any],
+) -> Any:
+    """What ``content``, read from ``path``, holds; ``allowed`` adds to the allow-list.
+
+    Raises:
+        UnsafePickleError: it names something that is on neither list.
+        Exception: whatever damaged bytes make an unpickler raise; the caller knows them.
+    """
+    _check_memo(content)
+    value = _Unpickler(content, path, allowed, persistent_load).load()
+    if not allowed:
+        _check_arrays(value)
+    return value
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse a few bytes that would make the unpickler allocate a table of gigabytes."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(content):  # type: ignore[operator]
+            raise pickle.UnpicklingError(f"a memo of {argument} entries")
+
+
+def _check_arrays(value: Any) -> None:
+    """Refuse arrays of anything but numbers: a file can set what it likes on a dtype."""
+    waiting: list[Any] = [value]
+    seen: set[int] = set()
+    while waiting:
+        item = waiting.pop()
+        children: Iterable[Any]
+        if isinstance(item, np.ndarray | np.generic):
+            _check_dtype(item.dtype)
+            continue
+        if isinstance(item, dict):
+            children = [*item, *item.values()]
+        elif isinstance(item, list | tuple | set | frozenset | collections.deque):
+            children = item
+        elif isinstance(item, BaseModel):
+            children = item.__dict__.values()
+        else:
+            continue
+        if id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(children)
+
+
+def _check_dtype(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in _NUMERIC or dtype.fields is not None or dtype.subdtype is not None:
+        raise pickle.UnpicklingError(f"an array of {dtype}")

@@ -1,0 +1,168 @@
+"""The disk says no at every operation: the run goes on, keeps what it had, and saves again."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+
+from alphatriangle.data.errors import DataError, SaveFailedError
+from alphatriangle.data.fork import fork_run
+from alphatriangle.data.loading import load_for_reading
+from tests.conftest import tiny_config
+from tests.data.helpers import Training, rows_of, started
+from tests.durability.budget import SOAK, report
+from tests.durability.faulty_disk import Fault, failing
+from tests.durability.test_crash_points import digest_of
+from tests.features.test_encoder import assert_same_rows
+
+ERRORS = {
+    "disk full": errno.ENOSPC,
+    "quota": errno.EDQUOT,
+    "i/o error": errno.EIO,
+    "too many open files": errno.EMFILE,
+    "read-only": errno.EROFS,
+    "interrupted": errno.EINTR,
+}
+
+
+class Run:
+    """A training in a folder of its own, saved a few times, retention and merging at work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = tiny_config(folder, persistence={"keep_last": 2})
+        self.training: Training = started(self.config)
+        for _ in range(4):
+            self.training.commit(rows=20)
+
+    def found(self) -> tuple[int, str]:
+        state = load_for_reading(self.config.persistence, "tiny")
+        assert state.commit is not None
+        return state.commit.global_step, digest_of(state)
+
+    def end(self) -> None:
+        self.training.manager.close()
+
+
+def save_with(run: Run, fault: Fault) -> bool:
+    """One save while the disk fails so; whether it is said to have worked."""
+    run.training.advance(20)
+    with failing(fault):
+        run.training.save()
+        try:
+            return run.training.manager.flush() is not None
+        except SaveFailedError:
+            return False
+
+
+def operations(tmp_path: Path) -> int:
+    run = Run(tmp_path / "count")
+    fault = Fault(-1, 0)
+    assert save_with(run, fault)
+    run.end()
+    return fault.count
+
+
+# The operating system's EINTR is retried by Python itself: for ever, if it lasts.
+@pytest.mark.parametrize(
+    ("name", "lasting"),
+    [(name, False) for name in ERRORS] + [(name, True) for name in ERRORS if name != "interrupted"],
+)
+def test_an_error_at_every_operation_of_a_save(tmp_path: Path, name: str, lasting: bool) -> None:
+    count = operations(tmp_path)
+    assert count > 50
+    # One error after the other in the same run: nothing of a failed save may hinder the next.
+    run = Run(tmp_path / "run")
+    step = 1 if SOAK or (name in ("disk full", "i/o error") and not lasting) else 7
+    failed = tried = 0
+    before = run.found()
+    for at in range(0, count, step):
+        fault = Fault(at, ERRORS[name], lasting=lasting)
+        saved = save_with(run, fault)
+        tried += 1
+        found = run.found()
+        if saved:
+            assert found[0] == run.training.step
+        else:
+            failed += 1
+            assert fault.struck
+            # Where the disk takes nothing back either, what is there all the same is whole.
+            assert found == before or (lasting and found[0] == run.training.step)
+        run.training.commit(rows=20)
+        before = run.found()
+        assert before[0] == run.training.step, "saves again when it can"
+    state = load_for_reading(run.config.persistence, "tiny")
+    assert_same_rows(rows_of(state), run.training.rows())
+    run.end()
+    assert failed > tried / 3
+    report(f"faults: {name}", faults=tried, failed_saves=failed, lost=0)
+
+
+def test_short_writes_are_completed(tmp_path: Path) -> None:
+    count = operations(tmp_path)
+    run = Run(tmp_path / "run")
+    struck = 0
+    for at in range(count):
+        fault = Fault(at, 0, short=True)
+        assert save_with(run, fault)
+        struck += fault.struck
+        assert run.found()[0] == run.training.step
+    run.end()
+    assert struck > 10
+    report("faults: short writes", faults=struck, lost=0)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMFILE, errno.EIO])
+def test_an_error_at_every_operation_of_a_start(tmp_path: Path, error: int) -> None:
+    """A start that fails says so as one of ours and damages nothing; the next one works."""
+    run = Run(tmp_path / "run")
+    run.end()
+    before = run.found()
+    at = started_anyway = 0
+    while True:
+        fault = Fault(at, error)
+        training = Training(run.config)
+        with failing(fault):
+            try:
+                state = training.manager.load_initial_state()
+                assert state.commit is not None
+                # Only a medium that fails makes a start pass over the newest commit, and say so.
+                is_newest = state.commit.global_step == before[0]
+                assert is_newest or (error == errno.EIO and state.rejected)
+                started_anyway += 1
+            except DataError:
+                pass
+        training.manager.close()
+        if not fault.struck:
+            break
+        assert run.found() == before
+        at += 1
+    assert at > 5
+    assert started_anyway > 0
+    report("faults: start", faults=at, lost=0)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMLINK])
+def test_an_error_at_every_operation_of_a_fork(tmp_path: Path, error: int) -> None:
+    run = Run(tmp_path / "run")
+    run.end()
+    before = run.found()
+    at = 0
+    while True:
+        fault = Fault(at, error)
+        with failing(fault):
+            try:
+                fork_run(run.config.persistence, "tiny", "fork")
+                state = load_for_reading(run.config.persistence, "fork")
+                assert digest_of(state) == before[1], "also where it had to copy"
+            except DataError:
+                pass
+        assert run.found() == before
+        shutil.rmtree(run.config.persistence.root_data_dir / "runs" / "fork", ignore_errors=True)
+        if not fault.struck:
+            break
+        at += 1
+    assert at > 20
+    report("faults: fork", faults=at, lost=0)

@@ -1,0 +1,380 @@
+"""Hostile files: refused with our own error, no code run, nothing outside touched."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import io
+import json
+import operator
+import os
+import pickle
+import pickletools
+import struct
+import subprocess
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from alphatriangle.config import Config
+from alphatriangle.data import CheckpointData, Serializer
+from alphatriangle.data.commits import list_commits, read_commit
+from alphatriangle.data.errors import DataError, UnsafePickleError
+from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.segments import SCHEMA, read_episodes, read_segment, rows_table
+from tests.data.helpers import started
+from tests.durability.budget import report
+from tests.features.test_encoder import random_rows
+
+MEMORY_BOUND = 300 << 20
+CANARY = "canary-was-here"
+
+
+class Reduces:
+    """Pickles as the call of ``function``."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def _touch() -> None:
+    Path(CANARY).touch()
+
+
+def opcodes(*parts: bytes) -> bytes:
+    """A pickle made by hand."""
+    return b"\x80\x05" + b"".join(parts) + b"."
+
+
+def name(module: str, attribute: str) -> bytes:
+    def text(value: str) -> bytes:
+        return b"\x8c" + bytes([len(value)]) + value.encode()
+
+    return text(module) + text(attribute) + b"\x93"
+
+
+def calls(module: str, attribute: str, *arguments: Any) -> bytes:
+    """A pickle that calls a global with plain arguments."""
+    plain = pickle.dumps(arguments, protocol=2)[2:-1]
+    return opcodes(name(module, attribute), plain, b"R")
+
+
+def _nested(depth: int) -> bytes:
+    return opcodes(b"]" * depth, b"a" * (depth - 1))
+
+
+RUN_CODE: dict[str, Any] = {
+    "os.system": Reduces(os.system, f"touch {CANARY}"),
+    "subprocess": Reduces(subprocess.check_output, ["touch", CANARY]),
+    "eval": Reduces(builtins.eval, f"open({CANARY!r}, 'w')"),
+    "exec": Reduces(builtins.exec, f"open({CANARY!r}, 'w')"),
+    "open": Reduces(builtins.open, CANARY, "w"),
+    "getattr chain": Reduces(getattr, Reduces(__import__, "os"), "system"),
+    "map": Reduces(list, Reduces(map, os.system, [f"touch {CANARY}"])),
+    "partial": Reduces(functools.partial, os.system, f"touch {CANARY}"),
+    "attrgetter": Reduces(operator.attrgetter("system"), os),
+    "code object": Reduces(types.FunctionType, _touch.__code__, {}),
+    "numpy loader": Reduces(np.load, CANARY, None, True),
+    "torch loader": Reduces(torch.load, CANARY),
+    "torch hub": Reduces(torch.hub.load, ".", "model"),
+    "numpy runstring": Reduces(np.testing.rundocs, CANARY),
+    "nested pickle": Reduces(pickle.loads, pickle.dumps(Reduces(os.system, f"touch {CANARY}"))),
+    "lambda": lambda: os.system(f"touch {CANARY}"),
+    "closure": {"model": (lambda path: lambda: Path(path).touch())(CANARY)},
+    "instance of a local class": type("Local", (), {"__setstate__": lambda self, s: _touch()})(),
+}
+BY_HAND: dict[str, bytes] = {
+    "posix.system": calls("posix", "system", f"touch {CANARY}"),
+    "dotted name": opcodes(name("numpy", "os.system"), b"\x8c\x01x\x85R"),
+    "dunder of an allowed class": calls("collections", "OrderedDict.__init__.__globals__"),
+    "module attribute": calls("alphatriangle.data.serializer", "cloudpickle.load", 1),
+    "our own function": calls("alphatriangle.data.fs", "remove", CANARY),
+    "extension code": opcodes(b"\x82\x01"),
+    "persistent ID": opcodes(b"\x8c\x04evilQ"),
+    "text persistent ID": b"Pevil\n.",
+    "huge bytearray": calls("builtins", "bytearray", 1 << 40),
+    "large bytearray": calls("builtins", "bytearray", 1 << 33),
+    "huge array": calls("numpy._core.multiarray", "_reconstruct", 1, (1 << 40,), b"b"),
+    "huge string": opcodes(b"\x8d" + struct.pack("<Q", 1 << 40)),
+    "huge bytes": opcodes(b"\x8e" + struct.pack("<Q", 1 << 40)),
+    "huge frame": b"\x80\x05\x95" + struct.pack("<Q", 1 << 40) + b"N.",
+    "huge memo": opcodes(b"Nr" + struct.pack("<I", 0x7FFFFFFF)),
+    "large memo": opcodes(b"Nr" + struct.pack("<I", 200_000_000)),
+    "huge integer": opcodes(b"\x8b" + struct.pack("<i", 0x7FFFFFFF)),
+    "deep recursion": _nested(1_000_000),
+    "deep tuples": opcodes(b")" + b"\x85" * 1_000_000),
+    "dtype of objects": calls("numpy", "dtype", "O8", False, True),
+    "dtype of records": calls("numpy", "dtype", "V8", False, True),
+    "codec": calls("_codecs", "encode", "x", "rot13"),
+    "repeated doubling": opcodes(b"]" + b"q\x00" + b"(h\x00h\x00e" * 10_000),
+    "stack underflow": opcodes(b"0"),
+    "mark underflow": opcodes(b"e"),
+    "empty": b"",
+    "only a stop": b".",
+    "protocol of the future": b"\x80\xff.",
+    "unhashable key": opcodes(b"}]Ns"),
+}
+
+
+@pytest.fixture
+def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder / CANARY
+
+
+def _memory(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def refused(load: Callable[[], object]) -> DataError:
+    """The error of ours that ``load`` ends with, in bounded memory."""
+    linux = Path("/proc/self/clear_refs")
+    if linux.exists():
+        linux.write_text("5")
+    before = _memory("VmRSS")
+    with pytest.raises(DataError) as failure:
+        load()
+    assert _memory("VmHWM") - before < MEMORY_BOUND
+    return failure.value
+
+
+@pytest.mark.parametrize("case", RUN_CODE)
+def test_pickles_that_run_code_are_refused(tmp_path: Path, canary: Path, case: str) -> None:
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(cloudpickle.dumps(RUN_CODE[case]))
+    for load in (Serializer().load_checkpoint, Serializer().load_buffer):
+        error = refused(lambda load=load: load(path))  # type: ignore[misc]
+        assert isinstance(error, UnsafePickleError)
+        assert str(path) in str(error)
+    assert not canary.exists()
+
+
+def checkpoint_fields(**more: Any) -> dict[str, Any]:
+    return {
+        "run_name": "r",
+        "global_step": 1,
+        "episodes_played": 0,
+        "total_simulations_run": 0,
+        "created_at": "",
+        "model_state_dict": {},
+        "optimizer_state_dict": {},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("place", ["components", "model_state_dict", "rng_state", "config"])
+@pytest.mark.parametrize("case", ["os.system", "lambda", "torch loader"])
+def test_they_are_refused_deep_inside_a_checkpoint(
+    tmp_path: Path, canary: Path, case: str, place: str
+) -> None:
+    fields = checkpoint_fields(**{place: {"x": RUN_CODE[case]}})
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(cloudpickle.dumps(CheckpointData.model_construct(**fields)))
+    assert isinstance(refused(lambda: Serializer().load_checkpoint(path)), UnsafePickleError)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_pickles_made_by_hand_are_refused(tmp_path: Path, canary: Path, case: str) -> None:
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(BY_HAND[case])
+    for load in (Serializer().load_checkpoint, Serializer().load_buffer):
+        refused(lambda load=load: load(path))  # type: ignore[misc]
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "segment",
+    ["../../outside.arrow", "/outside.arrow", "a/../../outside.arrow", "..", "", "a\\b", "a\0b"],
+)
+def test_segments_outside_the_run_are_not_opened(tmp_path: Path, segment: str) -> None:
+    buffers = tmp_path / "run" / "buffers"
+    (buffers / "segments").mkdir(parents=True)
+    outside = tmp_path / "run" / "outside.arrow"
+    outside.write_bytes(b"secret")
+    pid = ("alphatriangle.segments", [(segment, 0, 1, "0" * 64)], 0, 1)
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            return pid if obj == "rows" else None
+
+    from alphatriangle.data import BufferData
+
+    content = io.BytesIO()
+    Pickler(content, 5).dump(BufferData.model_construct(buffer_list="rows"))
+    path = buffers / "buffer.pkl"
+    path.write_bytes(content.getvalue())
+    assert "names a segment" in str(refused(lambda: Serializer().load_buffer(path)))
+
+
+def test_links_out_of_the_run_are_not_followed(config: Config, tmp_path: Path) -> None:
+    training = started(config)
+    training.commit()
+    training.commit()
+    paths = training.manager.paths
+    training.manager.close()
+    newest = list_commits(paths).commits[0].commit
+    for file in [*newest.of_kind("buffer"), *newest.of_kind("checkpoint")]:
+        path = paths.run / file.path
+        outside = tmp_path / path.name
+        path.rename(outside)
+        path.symlink_to(outside)
+        state = load_for_reading(config.persistence, "tiny")
+        assert "is a link" in state.rejected[0].reason
+        path.unlink()
+        outside.rename(path)
+
+
+def test_an_array_with_a_forged_dtype_is_refused(tmp_path: Path) -> None:
+    array = np.zeros(2, np.dtype([("a", "f4"), ("b", "f4")]))
+    fields = checkpoint_fields(components={"x": array})
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(cloudpickle.dumps(CheckpointData.model_construct(**fields)))
+    refused(lambda: Serializer().load_checkpoint(path))
+    assert np.dtype("f8") == np.float64
+
+
+def test_what_a_file_sets_on_a_dtype_it_sets_on_nothing_else(tmp_path: Path) -> None:
+    swapped = opcodes(
+        name("numpy", "dtype"),
+        pickle.dumps(("f8", False, False), protocol=2)[2:-1],
+        b"R",
+        pickle.dumps((3, ">", None, None, None, -1, -1, 0), protocol=2)[2:-1],
+        b"b",
+    )
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(swapped)
+    refused(lambda: Serializer().load_checkpoint(path))
+    assert np.dtype("f8").isnative
+
+
+def _change(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    fields = json.loads(path.read_bytes())
+    change(fields)
+    path.write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f["files"][0].update(path="/etc/passwd"),
+        lambda f: f["files"][0].update(path="../../../etc/passwd"),
+        lambda f: f["files"][0].update(path="a/../../b"),
+        lambda f: f["files"][0].update(size=1 << 62),
+        lambda f: f["files"][0].update(size=-1),
+        lambda f: f["files"][0].update(sha256="x"),
+        lambda f: f["files"][0].update(first="0"),
+        lambda f: f.update(files={}),
+        lambda f: f.update(files=[None]),
+        lambda f: f.update(sequence=1 << 70),
+        lambda f: f.update(global_step="1"),
+        lambda f: f.update(global_step=True),
+        lambda f: f.update(metrics={"score": "1e9"}),
+        lambda f: f.update(more=1),
+        lambda f: f.update(format_version=2),
+        lambda f: f.update(format_version="1"),
+        lambda f: f.pop("seal"),
+        lambda f: f.update(seal=None),
+    ],
+)
+def test_commits_that_say_other_things_are_refused(
+    config: Config, change: Callable[[dict[str, Any]], None]
+) -> None:
+    training = started(config)
+    training.commit()
+    training.manager.close()
+    path = list_commits(training.manager.paths).commits[0].path
+    _change(path, change)
+    refused(lambda: read_commit(path))
+    refused(lambda: load_for_reading(config.persistence, "tiny"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"a": 1, "a": 2}',
+        b"9" * 100_000,
+        b'"\\ud800"',
+        b"null",
+        b"\xff\xfe",
+        b'{"sequence": NaN}',
+        b"",
+    ],
+    ids=lambda text: text[:8].decode("latin1"),
+)
+def test_commits_that_are_no_commits_are_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "step_1.json"
+    path.write_bytes(text)
+    refused(lambda: read_commit(path))
+
+
+def _arrow(table: pa.Table, **metadata: str) -> bytes:
+    table = table.replace_schema_metadata({"format_version": "1", **metadata})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _with_column(name: str, values: Any) -> bytes:
+    table = rows_table(random_rows(4))
+    index = table.schema.names.index(name)
+    return _arrow(table.set_column(index, pa.field(name, values.type, nullable=False), values))
+
+
+ARROW: dict[str, Callable[[], bytes]] = {
+    "other columns": lambda: _arrow(pa.table({"x": [1]})),
+    "other types": lambda: _with_column("n_step_return", pa.array([1.0] * 4, pa.float64())),
+    "a policy longer than there are actions": lambda: _with_column(
+        "policy", pa.array([[0.1] * 400] * 4, pa.list_(pa.float32()))
+    ),
+    "a policy too long by one": lambda: _with_column(
+        "policy", pa.array([[0.1] * 145] * 4, pa.list_(pa.float32()))
+    ),
+    "a missing value": lambda: _with_column("board_lo", pa.array([1, None, 2, 3], pa.uint64())),
+    "no version": lambda: _arrow(rows_table(random_rows(2))).replace(
+        b"format_version", b"format_Version"
+    ),
+    "a huge length": lambda: _arrow(rows_table(random_rows(2))).replace(
+        struct.pack("<q", 2), struct.pack("<q", 1 << 50)
+    ),
+    "a negative length": lambda: _arrow(rows_table(random_rows(2))).replace(
+        struct.pack("<q", 2), struct.pack("<q", -1)
+    ),
+    "truncated": lambda: _arrow(rows_table(random_rows(2)))[:-20],
+    "no footer": lambda: b"ARROW1\0\0",
+}
+
+
+@pytest.mark.parametrize("case", ARROW)
+def test_arrow_files_that_lie_are_refused(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "0-3.arrow"
+    path.write_bytes(ARROW[case]())
+    refused(lambda: read_segment(path))
+    refused(lambda: read_episodes(path))
+
+
+def test_what_is_refused_is_counted() -> None:
+    """For the report; and the hand-made pickles are what they claim to be."""
+    disassembled = io.StringIO()
+    pickletools.dis(BY_HAND["posix.system"], out=disassembled)
+    assert "STACK_GLOBAL" in disassembled.getvalue()
+    assert SCHEMA.names[0] == "board_lo"
+    report("hostile files", files=len(RUN_CODE) + len(BY_HAND) + len(ARROW) + 27, code_run=0)

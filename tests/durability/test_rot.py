@@ -1,0 +1,93 @@
+"""Every flipped byte and every truncation is found; the newest sound commit is loaded instead."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from alphatriangle.config import Config
+from alphatriangle.data.commits import StoredCommit, list_commits, read_commit, verify_file
+from alphatriangle.data.errors import CorruptFileError, DataError
+from alphatriangle.data.loading import load_for_reading
+from tests.conftest import tiny_config
+from tests.data.helpers import started
+from tests.durability.budget import budget, report
+
+SMALL = 8192
+POSITIONS = budget(2000, 20_000)
+LOADS = budget(8, 200)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, StoredCommit, Path]:
+    config = tiny_config(tmp_path_factory.mktemp("rot"))
+    training = started(config)
+    training.commit()
+    training.commit()
+    training.manager.close()
+    paths = training.manager.paths
+    return config, list_commits(paths).commits[0], paths.run
+
+
+def damages(content: bytes, rng: random.Random) -> list[tuple[str, bytes]]:
+    """Copies of ``content`` with one byte changed, or with the end missing."""
+    size = len(content)
+    places = range(size) if size <= SMALL else sorted(rng.sample(range(size), POSITIONS))
+    lengths = sorted(rng.sample(range(size), min(size, POSITIONS // 10)))
+    changed = []
+    for place in places:
+        byte = content[place] ^ (1 << rng.randrange(8))
+        changed.append((f"byte {place}", content[:place] + bytes([byte]) + content[place + 1 :]))
+    return changed + [(f"length {n}", content[:n]) for n in lengths]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "buffer", "segment", "episodes"])
+def test_all_damage_to_a_committed_file_is_found(
+    run: tuple[Config, StoredCommit, Path], kind: str
+) -> None:
+    config, stored, folder = run
+    file = stored.commit.of_kind(kind)[-1]  # type: ignore[arg-type]
+    path = folder / file.path
+    content = path.read_bytes()
+    rng = random.Random(kind)
+    cases = damages(content, rng)
+    to_load = set(rng.sample(range(len(cases)), min(LOADS, len(cases))))
+    try:
+        for i, (what, damaged) in enumerate(cases):
+            path.write_bytes(damaged)
+            with pytest.raises(CorruptFileError, match=path.name):
+                verify_file(folder, file)
+            if i in to_load:
+                state = load_for_reading(config.persistence, "tiny")
+                assert state.commit is not None
+                assert state.commit.global_step == 1, what
+                assert path.name in state.rejected[0].reason
+    finally:
+        path.write_bytes(content)
+    report(f"rot: {kind}", flips_and_truncations=len(cases), undetected=0)
+
+
+def test_all_damage_to_a_commit_is_found(run: tuple[Config, StoredCommit, Path]) -> None:
+    config, stored, _ = run
+    content = stored.path.read_bytes()
+    rng = random.Random("commit")
+    cases = damages(content, rng)
+    to_load = set(rng.sample(range(len(cases)), LOADS))
+    try:
+        for i, (what, damaged) in enumerate(cases):
+            stored.path.write_bytes(damaged)
+            try:
+                # White space may change and mean nothing; no other change may pass.
+                assert read_commit(stored.path) == stored.commit, what
+                continue
+            except DataError as e:
+                assert stored.path.name in str(e)  # noqa: PT017
+            if i in to_load:
+                state = load_for_reading(config.persistence, "tiny")
+                assert state.commit is not None
+                assert state.commit.global_step == 1, what
+    finally:
+        stored.path.write_bytes(content)
+    report("rot: commit", flips_and_truncations=len(cases), undetected=0)
