@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -62,6 +63,23 @@ class Log:
         self.ops.append(Op("mark", mark=remark))
 
 
+@contextlib.contextmanager
+def _seen_fsync() -> Iterator[list[int]]:
+    """The descriptors that the operating system is really asked to sync."""
+    seen: list[int] = []
+    real = os.fsync
+
+    def spy(descriptor: int) -> None:
+        real(descriptor)
+        seen.append(descriptor)
+
+    os.fsync = spy
+    try:
+        yield seen
+    finally:
+        os.fsync = real
+
+
 class RecordingDisk(Disk):
     """The real disk, with a log."""
 
@@ -79,12 +97,16 @@ class RecordingDisk(Disk):
         return io.BufferedWriter(raw)
 
     def sync(self, file: IO[bytes]) -> None:
-        super().sync(file)
-        self.log.ops.append(Op("sync", handle=file.raw.handle))  # type: ignore[attr-defined]
+        with _seen_fsync() as seen:
+            super().sync(file)
+        if seen:
+            self.log.ops.append(Op("sync", handle=file.raw.handle))  # type: ignore[attr-defined]
 
     def sync_folder(self, folder: Path) -> None:
-        super().sync_folder(folder)
-        self.log.ops.append(Op("sync_folder", self.log.relative(folder)))
+        with _seen_fsync() as seen:
+            super().sync_folder(folder)
+        if seen:
+            self.log.ops.append(Op("sync_folder", self.log.relative(folder)))
 
     def rename(self, source: Path, target: Path) -> None:
         super().rename(source, target)

@@ -6,6 +6,7 @@ left (or a sample, where there are too many) is built and loaded.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import random
 import shutil
@@ -15,17 +16,27 @@ from pathlib import Path
 import pytest
 
 from alphatriangle.config import Config
-from alphatriangle.data import state_digest
-from alphatriangle.data.commits import list_commits
+from alphatriangle.data import fs, state_digest
+from alphatriangle.data.commits import list_commits, verify_commit
+from alphatriangle.data.disk import disk
 from alphatriangle.data.errors import CheckpointNotFoundError, RunNotFoundError
 from alphatriangle.data.fork import fork_run
 from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.schemas import LoadedTrainingState, RunInfo
 from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, rows_of, started
 from tests.durability.budget import budget, report
-from tests.durability.crash_disk import Log, Tree, Volume, read_tree, recording, write_tree
+from tests.durability.crash_disk import (
+    Log,
+    RecordingDisk,
+    Tree,
+    Volume,
+    read_tree,
+    recording,
+    write_tree,
+)
 from tests.features.test_encoder import assert_same_rows
 
 STATES_PER_POINT = budget(6, 200)
@@ -165,7 +176,8 @@ def test_every_crash_point_of_saving(tmp_path: Path, name: str) -> None:
             found = state.commit.sequence
             assert oldest <= found <= newest
             assert digest_of(state) == scenario.digests[found], "a mixture"
-            assert not state.rejected, "a commit that is there is whole"
+            for stored in list_commits(PathManager(config.persistence, "tiny")).commits:
+                verify_commit(root / "runs/tiny", stored.commit)  # older ones are whole as well
         if tried % CONTINUED_EVERY == 0:
             _go_on(config, oldest)
         shutil.rmtree(root)
@@ -194,6 +206,58 @@ def _go_on(config: Config, oldest: int) -> None:
     assert again.commit is not None
     assert again.commit.global_step == 51
     assert_same_rows(rows_of(again), rows)
+
+
+def _write(root: Path) -> None:
+    fs.write_bytes(root / "file", b"content")
+
+
+def _overwrite(root: Path) -> None:
+    fs.write_bytes(root / "old", b"content")
+
+
+def _append(root: Path) -> None:
+    fs.append_line(root / "log", "first")
+    fs.append_line(root / "log", "second")
+
+
+def _link(root: Path) -> None:
+    fs.point_link(root / "link", root / "old")
+
+
+def _share(root: Path) -> None:
+    fs.share(root / "old", root / "file")
+    disk.sync_folder(root)
+
+
+def _folders(root: Path) -> None:
+    fs.make_folder(root / "a" / "b" / "c")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("work", [_write, _overwrite, _append, _link, _share, _folders])
+def test_what_has_returned_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Path], None], links: bool
+) -> None:
+    """Each way of changing the disk, also where the file system has no links."""
+    (tmp_path / "old").write_bytes(b"old content")
+
+    def refuse(self: object, *names: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(RecordingDisk, "symbolic_link", refuse)
+        monkeypatch.setattr(RecordingDisk, "hard_link", refuse)
+    with recording(tmp_path) as log:
+        work(tmp_path)
+    volume = Volume(log.base)
+    states: list[list[Tree]] = []
+    for op in log.ops:
+        volume.apply(op)
+        states.append(list(volume.crashes(50, random.Random(0))))
+    assert states[-1] == [read_tree(tmp_path)], "nothing is left to chance"
+    for tree in [tree for point in states for tree in point]:
+        assert tree["old"] in (b"old content", b"content"), "the old or the new, in every state"
 
 
 def test_every_crash_point_of_a_fork(tmp_path: Path) -> None:

@@ -1,0 +1,285 @@
+"""``python -m tests.durability.gate``: is the proof worth anything?
+
+Takes one protection at a time out of a copy of the package (an fsync, a rename, a digest check, a
+lock, an entry of the allow-list) and runs the suite: it must fail every time. What survives is
+printed, and the exit code is 1.
+"""
+
+# ruff: noqa: E501 - one line a mutant reads better than five.
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent.parent
+DATA = "alphatriangle/data"
+
+
+class Mutant(NamedTuple):
+    """``old`` in ``file`` becomes ``new``; ``tests`` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+CRASH = "tests/durability/test_crash_points.py"
+FAULTS = "tests/durability/test_disk_faults.py"
+ROT = "tests/durability/test_rot.py tests/data"
+MALICE = "tests/durability/test_malice.py tests/data"
+
+# fmt: off
+MUTANTS = [
+    # fsync
+    Mutant("fsync of any file", "disk.py", "            os.fsync(file.fileno())", "            pass", CRASH),
+    Mutant("fsync of any folder", "disk.py", "            os.fsync(descriptor)", "            pass", CRASH),
+    Mutant("fsync of a written file", "fs.py", "            disk.sync(raw)\n", "            raw.flush()\n", CRASH),
+    Mutant(
+        "fsync of the folder of a written file",
+        "fs.py",
+        "    disk.sync_folder(path.parent)\n    return digest",
+        "    return digest",
+        CRASH,
+    ),
+    Mutant("fsync of a log", "fs.py", "        disk.sync(f)\n", "        f.flush()\n", CRASH),
+    Mutant(
+        "fsync of the folder of a new log",
+        "fs.py",
+        "    if is_new:\n        disk.sync_folder(path.parent)\n",
+        "",
+        CRASH,
+    ),
+    Mutant("fsync of the folder of a link", "fs.py", "    disk.sync_folder(link.parent)\n", "", CRASH),
+    Mutant("fsync of a copy", "fs.py", "            disk.sync(copy)\n", "", CRASH),
+    Mutant(
+        "fsync of the parent of a new folder",
+        "fs.py",
+        "    disk.sync_folder(folder.parent)\n",
+        "",
+        CRASH,
+    ),
+    Mutant("fsync after commits are removed", "pruning.py", "    disk.sync_folder(paths.commits)\n", "", CRASH),
+    Mutant("fsync of shared names", "fork.py", "    disk.sync_folder(target.parent)\n", "", CRASH),
+    # rename
+    Mutant(
+        "rename of a written file",
+        "fs.py",
+        '    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")\n    try:',
+        "    temporary = path\n    try:",
+        CRASH,
+    ),
+    Mutant(
+        "rename of a link",
+        "fs.py",
+        '    temporary = link.with_name(f".{link.name}.{os.getpid()}{TEMPORARY_SUFFIX}")\n',
+        "    temporary = link\n",
+        CRASH,
+    ),
+    # order
+    Mutant(
+        "names of its own for a step saved twice",
+        "path_manager.py",
+        "    while candidate.exists() or candidate.is_symlink():",
+        "    while False:",
+        CRASH,
+    ),
+    Mutant(
+        "files go after their commits",
+        "pruning.py",
+        "    for stored in plan.removed:\n        fs.remove(stored.path)\n",
+        "    for path in plan.files:\n        fs.remove(paths.run / Path(path))\n"
+        "    for stored in plan.removed:\n        fs.remove(stored.path)\n",
+        CRASH,
+    ),
+    Mutant("a failed save is undone", "writer.py", "            self._undo(stored)\n", "", f"{FAULTS} tests/data"),
+    Mutant(
+        "a commit whose folder was not synced is taken back",
+        "commits.py",
+        "        with contextlib.suppress(OSError):\n            fs.remove(path)\n        raise",
+        "        raise",
+        FAULTS,
+    ),
+    Mutant(
+        "what cannot be read now is not damage",
+        "errors.py",
+        "    if error.errno in _LOST:",
+        "    if True:",
+        FAULTS,
+    ),
+    Mutant(
+        "the lock is given back whatever happens",
+        "lock.py",
+        "            with contextlib.suppress(OSError):\n                fs.remove(self._owner)\n",
+        "            fs.remove(self._owner)\n",
+        FAULTS,
+    ),
+    Mutant(
+        "rows of another lineage are not mixed in",
+        "writer.py",
+        "        if lineage != self._lineage or not self._segments:",
+        "        if not self._segments:",
+        "tests/data",
+    ),
+    # digests
+    Mutant(
+        "digest of a committed file",
+        "commits.py",
+        "    if digest.sha256 != file.sha256:",
+        "    if False:",
+        ROT,
+    ),
+    Mutant("links among committed files", "commits.py", "        if path.is_symlink():", "        if False:", MALICE),
+    Mutant("seal of a commit", "commits.py", "    if _seal(commit) != sealed.seal:", "    if False:", ROT),
+    Mutant(
+        "digest of a segment that is read",
+        "segments.py",
+        "    if sha256 is not None and hashlib",
+        "    if False and hashlib",
+        ROT,
+    ),
+    Mutant(
+        "digest of a segment that is merged",
+        "segments.py",
+        "        if fs.digest_of(path).sha256 != ref.sha256:",
+        "        if False:",
+        "tests/data",
+    ),
+    Mutant(
+        "step of checkpoint and commit",
+        "loading.py",
+        "    if commit.global_step != checkpoint.global_step:",
+        "    if False:",
+        "tests/data",
+    ),
+    Mutant(
+        "segments of buffer and commit",
+        "loading.py",
+        "            if (ref.name, ref.sha256) not in named:",
+        "            if False:",
+        "tests/data",
+    ),
+    Mutant("reading back", "writer.py", "            self._read_back(stored)\n", "", "tests/data"),
+    # locks
+    Mutant(
+        "lock of a trainer",
+        "data_manager.py",
+        "        self._lock.acquire()\n",
+        "",
+        "tests/data",
+    ),
+    Mutant(
+        "garbage stays while a commit cannot be read",
+        "writer.py",
+        "        if known.unreadable:\n            return\n",
+        "",
+        "tests/data",
+    ),
+    Mutant(
+        "files that an unreadable commit may name",
+        "pruning.py",
+        "    if known.unreadable:\n",
+        "    if False:\n",
+        "tests/data tests/durability",
+    ),
+    # hostile files
+    Mutant(
+        "the allow-list",
+        "safe_pickle.py",
+        "        if (module, name) not in _ALLOWED:",
+        "        if False:",
+        MALICE,
+    ),
+    Mutant("bytearrays of a size", "safe_pickle.py", '"bytearray"): _bytearray', '"bytearray"): None', MALICE),
+    Mutant("codecs by name", "safe_pickle.py", '"encode"): _latin1', '"encode"): None', MALICE),
+    Mutant("dtypes of their own", "safe_pickle.py", '"dtype"): _dtype', '"dtype"): None', MALICE),
+    Mutant("memo", "safe_pickle.py", "    _check_memo(content)\n", "", MALICE),
+    Mutant("arrays of numbers only", "safe_pickle.py", "        _check_arrays(value)\n", "        pass\n", MALICE),
+    Mutant(
+        "segment names",
+        "serializer.py",
+        "                        _SEGMENT_NAME.fullmatch(name)\n",
+        "                        True\n",
+        MALICE,
+    ),
+    Mutant(
+        "paths of committed files",
+        "schemas.py",
+        "    if not parts or path.startswith",
+        "    if False and path.startswith",
+        MALICE,
+    ),
+]
+# fmt: on
+
+
+def allow_list_entries() -> list[Mutant]:
+    """Each entry away: nothing stands in the list that no saved state needs."""
+    text = (ROOT / DATA / "safe_pickle.py").read_text()
+    listed = text[text.index("_ALLOWED: Final") :]
+    lines = re.findall(r'^    \("[^\n]*,\n', listed, re.MULTILINE)
+    return [
+        Mutant(f"entry {line.strip().rstrip(',')}", "safe_pickle.py", line, "", "tests/data")
+        for line in lines
+    ]
+
+
+def survives(mutant: Mutant, copy: Path) -> bool:
+    """Whether the tests still pass."""
+    path = copy / DATA / mutant.file
+    text = path.read_text()
+    assert text.count(mutant.old) == 1, f"{mutant.name}: its place has changed"
+    path.write_text(text.replace(mutant.old, mutant.new))
+    try:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "2"]
+        done = subprocess.run(
+            [*command, *mutant.tests.split()],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        failed = " failed" in done.stdout or " error" in done.stdout
+        assert done.returncode == 0 or failed, f"{mutant.name}: {done.stdout[-2000:]}{done.stderr}"
+        return done.returncode == 0
+    finally:
+        path.write_text(text)
+
+
+def main(names: list[str]) -> int:
+    """Try the mutants whose names hold one of ``names``, or all."""
+    mutants = [*MUTANTS, *allow_list_entries()]
+    chosen = [m for m in mutants if not names or any(n in m.name for n in names)]
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("alphatriangle", "tests", "pyproject.toml"):
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, copy / part)
+            else:
+                shutil.copyfile(source, copy / part)
+        for mutant in chosen:
+            begin = time.monotonic()
+            alive = survives(mutant, copy)
+            survivors += [mutant.name] if alive else []
+            verdict = "SURVIVED" if alive else "killed"
+            sys.stdout.write(f"{verdict:<9} {mutant.name} ({time.monotonic() - begin:.0f} s)\n")
+            sys.stdout.flush()
+    figures = {"name": "gate", "mutants": len(chosen), "survivors": survivors}
+    sys.stdout.write(json.dumps(figures) + "\n")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
