@@ -249,7 +249,7 @@ def survives(mutant: Mutant, copy: Path) -> bool:
             text=True,
             check=False,
         )
-        failed = " failed" in done.stdout or " error" in done.stdout
+        failed = "\nFAILED " in done.stdout or "\nERROR " in done.stdout
         assert done.returncode == 0 or failed, f"{mutant.name}: {done.stdout[-2000:]}{done.stderr}"
         return done.returncode == 0
     finally:
