@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train test check bench clean help
+.PHONY: setup train test soak check bench clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ check: setup  ## ruff and mypy
 
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: setup  ## the long form of the durability proof, and the gate on it: hours
+	$(BIN)/python -m tests.durability.soak
 
 bench: $(VENV)/.installed-bench  ## measured claims, as ratios taken in one run
 	$(BIN)/python -W ignore -m benchmarks
