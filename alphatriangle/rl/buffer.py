@@ -39,7 +39,7 @@ class ExperienceBuffer:
         self._priorities = SumTree(self.capacity) if config.use_per else None
         self.max_priority = 1.0
         self.total_added = 0
-        # Whose row numbers these are: rows of equal number are equal in buffers of equal lineage.
+        # Whose row numbers these are: in one run, rows of one lineage and number are the same row.
         self.lineage = uuid.uuid4().hex
         self.batches_sampled = 0
         self._beta_steps = config.per_beta_anneal_steps or config.max_steps

@@ -222,7 +222,7 @@ def _append(root: Path) -> None:
 
 
 def _link(root: Path) -> None:
-    fs.point_link(root / "link", root / "old")
+    fs.point_link(root / "link", root / "other")
 
 
 def _share(root: Path) -> None:
@@ -240,7 +240,9 @@ def test_what_has_returned_is_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Path], None], links: bool
 ) -> None:
     """Each way of changing the disk, also where the file system has no links."""
-    (tmp_path / "old").write_bytes(b"old content")
+    for name in ("old", "other"):
+        (tmp_path / name).write_bytes(b"old content")
+    (tmp_path / "link").symlink_to("old")
 
     def refuse(self: object, *names: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -258,6 +260,7 @@ def test_what_has_returned_is_durable(
     assert states[-1] == [read_tree(tmp_path)], "nothing is left to chance"
     for tree in [tree for point in states for tree in point]:
         assert tree["old"] in (b"old content", b"content"), "the old or the new, in every state"
+        assert tree["link"] in ("old", "other", b"old content"), "it always leads somewhere"
 
 
 def test_every_crash_point_of_a_fork(tmp_path: Path) -> None:

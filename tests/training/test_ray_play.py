@@ -12,6 +12,7 @@ import pytest
 import ray
 
 from alphatriangle.config import Config
+from alphatriangle.data.capture import stats_state
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult
@@ -136,6 +137,14 @@ def test_the_collector_is_the_same_behind_ray() -> None:
     copy = setup.make_stats(lambda: [], remote=True)
     copy.tell("set_state", stats.ask("get_state"))
     assert copy.ask("latest") == {"loss/total": 3.0}
+
+
+def test_a_collector_that_is_dead_does_not_keep_the_state_from_being_saved() -> None:
+    stats = setup.make_stats(lambda: [], remote=True)
+    stats.tell("log", [Event("loss/total", 2.0, 1)])
+    assert stats_state(stats.collector)()["events"] == [("loss/total", 2.0, 1)]
+    ray.kill(stats.collector)
+    assert stats_state(stats.collector)() == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
