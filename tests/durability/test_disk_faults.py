@@ -40,6 +40,7 @@ class Run:
     def found(self) -> tuple[int, str]:
         state = load_for_reading(self.config.persistence, "tiny")
         assert state.commit is not None
+        assert not state.rejected, "a save that failed leaves no commit that is not whole"
         return state.commit.global_step, digest_of(state)
 
     def end(self) -> None:
