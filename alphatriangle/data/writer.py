@@ -187,7 +187,12 @@ class CommitWriter:
         return SaveReport(stored.commit, time.perf_counter() - started, written)
 
     def _undo(self, stored: StoredCommit | None) -> None:
-        """Remove what a failed save has written: on a full disk it would be in its own way."""
+        """Remove what a failed save has written: on a full disk it would be in its own way.
+
+        What was merged for it may be why it failed: the next one builds on what is committed.
+        """
+        if self._committed is not None:
+            self._segments = self._committed.of_kind("segment")
         with contextlib.suppress(OSError):
             if stored is not None:
                 fs.remove(stored.path)

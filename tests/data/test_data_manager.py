@@ -578,6 +578,20 @@ def test_a_buffer_that_needs_what_its_commit_does_not_name_is_not_sound(config: 
     assert "which it lacks" in state.rejected[0].reason
 
 
+def test_a_checkpoint_of_another_step_is_not_sound(config: Config) -> None:
+    training = started(config)
+    training.commit()
+    training.commit()
+    training.manager.close()
+    stored = list_commits(training.manager.paths).commits[0]
+    stored.path.unlink()
+    write_commit(training.manager.paths, stored.commit.model_copy(update={"global_step": 9}))
+    state = reload(config)
+    assert state.commit is not None
+    assert state.commit.global_step == 1
+    assert "step 9, its checkpoint step 2" in state.rejected[0].reason
+
+
 def test_the_digest_is_of_the_state_and_of_nothing_else(config: Config, tmp_path: Path) -> None:
     def digest(path: Path, saves: tuple[int, ...], name: str) -> str:
         training = started(tiny_config(path, train={"run_name": name}))

@@ -15,12 +15,22 @@ from alphatriangle.data.disk import Disk, disk
 class Fault:
     """Fails operation ``at`` (the first is 0), and with ``lasting`` every one after it too."""
 
-    def __init__(self, at: int, error: int, *, lasting: bool = False, short: bool = False) -> None:
+    def __init__(
+        self,
+        at: int,
+        error: int,
+        *,
+        lasting: bool = False,
+        short: bool = False,
+        lying: bool = False,
+    ) -> None:
         self.at = at
         self.error = error
         self.lasting = lasting
         self.short = short
         """Write half of what should be written, once, without an error."""
+        self.lying = lying
+        """Write something else than what should be written, once, without an error."""
         self.count = 0
         self.struck = False
 
@@ -32,7 +42,7 @@ class Fault:
         return hit
 
     def check(self) -> None:
-        if self.now() and not self.short:
+        if self.now() and not (self.short or self.lying):
             raise OSError(self.error, os.strerror(self.error))
 
 
@@ -40,11 +50,15 @@ class _FaultyFile(io.FileIO):
     fault: Fault
 
     def write(self, data: Any) -> int:
-        if self.fault.now():
-            if not self.fault.short:
-                raise OSError(self.fault.error, os.strerror(self.fault.error))
-            data = memoryview(data)[: max(len(data) // 2, 1)]
-        return super().write(data)
+        if not self.fault.now():
+            return super().write(data)
+        if self.fault.lying:
+            wrong = bytearray(data)
+            wrong[len(wrong) // 2] ^= 1
+            return super().write(wrong)
+        if self.fault.short:
+            return super().write(memoryview(data)[: max(len(data) // 2, 1)])
+        raise OSError(self.fault.error, os.strerror(self.fault.error))
 
 
 class FaultyDisk(Disk):

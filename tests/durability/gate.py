@@ -168,7 +168,14 @@ MUTANTS = [
         "            if False:",
         "tests/data",
     ),
-    Mutant("reading back", "writer.py", "            self._read_back(stored)\n", "", "tests/data"),
+    Mutant("reading back", "writer.py", "            self._read_back(stored)\n", "", FAULTS),
+    Mutant(
+        "what was merged for a failed save is dropped",
+        "writer.py",
+        '            self._segments = self._committed.of_kind("segment")\n',
+        "            pass\n",
+        FAULTS,
+    ),
     # locks
     Mutant(
         "lock of a trainer",

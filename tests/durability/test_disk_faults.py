@@ -115,6 +115,33 @@ def test_short_writes_are_completed(tmp_path: Path) -> None:
     report("faults: short writes", faults=struck, lost=0)
 
 
+def test_a_disk_that_lies_is_caught_before_anything_older_goes(tmp_path: Path) -> None:
+    """What was written is read back: a save of other bytes than meant is a failed save."""
+    count = operations(tmp_path)
+    run = Run(tmp_path / "run")
+    caught = 0
+    for at in range(count):
+        before = run.found()
+        saved = save_with(run, Fault(at, 0, lying=True))
+        # A lie in what was merged for the next save comes to light with that one.
+        run.training.advance(20)
+        run.training.save()
+        try:
+            run.training.manager.flush()
+        except SaveFailedError:
+            assert saved
+            saved = False
+        caught += not saved
+        assert saved or run.found()[0] >= before[0]
+        run.training.commit(rows=20)
+        assert run.found()[0] == run.training.step, "and the next save is sound"
+    state = load_for_reading(run.config.persistence, "tiny")
+    assert_same_rows(rows_of(state), run.training.rows())
+    run.end()
+    assert caught > 5
+    report("faults: lies", faults=count, caught=caught, lost=0)
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMFILE, errno.EIO])
 def test_an_error_at_every_operation_of_a_start(tmp_path: Path, error: int) -> None:
     """A start that fails says so as one of ours and damages nothing; the next one works."""
