@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from alphatriangle.config import Config
 from alphatriangle.data import Serializer
-from alphatriangle.data.commits import list_commits
+from alphatriangle.data.commits import list_commits, verify_commit
 from alphatriangle.data.errors import (
     CommitNotFoundError,
     CorruptCheckpointError,
@@ -44,6 +44,19 @@ def trained(config: Config, commits: int = 4) -> Training:
 
 def steps(paths: PathManager) -> list[int]:
     return [s.commit.global_step for s in list_commits(paths).commits]
+
+
+def test_pruning_leaves_the_files_that_an_unreadable_commit_may_name(config: Config) -> None:
+    training = trained(config, 4)
+    paths = training.manager.paths
+    stored = list_commits(paths).commits[2]
+    content = stored.path.read_bytes()
+    stored.path.write_bytes(content[:-9])
+    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
+    assert steps(paths) == [4]
+    stored.path.write_bytes(content)
+    verify_commit(paths.run, stored.commit)
+    training.manager.close()
 
 
 def test_pinned_commits_survive_retention_and_pruning(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import codecs
 import functools
 import io
 import json
@@ -238,6 +239,18 @@ def test_links_out_of_the_run_are_not_followed(config: Config, tmp_path: Path) -
         assert "is a link" in state.rejected[0].reason
         path.unlink()
         outside.rename(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Reduces(codecs.encode, "x", "rot13"), np.dtype("O"), np.dtype([("a", "f4")])],
+    ids=["codec", "dtype of objects", "dtype of records"],
+)
+def test_a_checkpoint_cannot_hold_what_numbers_do_not_need(tmp_path: Path, value: object) -> None:
+    fields = checkpoint_fields(components={"x": value})
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(cloudpickle.dumps(CheckpointData.model_construct(**fields)))
+    refused(lambda: Serializer().load_checkpoint(path))
 
 
 def test_an_array_with_a_forged_dtype_is_refused(tmp_path: Path) -> None:
