@@ -1,7 +1,7 @@
 """Reading pickles that run no code, whoever wrote them.
 
 An allow-list decides what a file may name. Where the real thing would do more than a saved state
-needs (allocate at will, take a codec's name, change a shared dtype) a narrow one stands in for it.
+needs (change a dtype that all share) a narrow one stands in for it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,6 @@ Global = tuple[str, str]
 _NUMERIC: Final = "biufc"
 
 
-def _bytearray(content: bytes = b"") -> bytearray:
-    if not isinstance(content, bytes):
-        raise pickle.UnpicklingError("a bytearray of something that is not bytes")
-    return bytearray(content)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How protocols before 3 write bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
 def _dtype(name: str, align: bool = False, copy: bool = False) -> np.dtype[Any]:
     """A dtype of its own: what the file sets on it, it sets on nothing else."""
     if not isinstance(name, str) or np.dtype(name).kind not in _NUMERIC:
@@ -43,16 +30,12 @@ def _dtype(name: str, align: bool = False, copy: bool = False) -> np.dtype[Any]:
     return np.dtype(name, copy=True)
 
 
+# What cloudpickle's protocol writes for a saved state; sets and bytes have opcodes of their own.
 # numpy's private modules are listed under their names before and after 2.0.
 _ALLOWED: Final[dict[Global, Callable[..., Any] | None]] = {
     ("alphatriangle.data.schemas", "CheckpointData"): None,
     ("alphatriangle.data.schemas", "BufferData"): None,
     ("alphatriangle.data.serializer", "tensor_from_array"): None,
-    ("builtins", "bytearray"): _bytearray,
-    ("builtins", "complex"): None,
-    ("builtins", "frozenset"): None,
-    ("builtins", "set"): None,
-    ("_codecs", "encode"): _latin1,
     ("collections", "OrderedDict"): None,
     ("collections", "deque"): None,
     ("numpy", "dtype"): _dtype,

@@ -103,7 +103,7 @@ class CommittedFile(BaseModel):
     path: RelativePath
     """Relative to the run folder."""
     kind: FileKind
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, lt=2**63)
     sha256: Sha256
     first: int | None = None
     """Segments: number of the first row."""
@@ -118,9 +118,9 @@ class Commit(BaseModel):
 
     format_version: Literal[1] = 1
     run_name: str
-    sequence: int = Field(ge=1)
+    sequence: int = Field(ge=1, lt=2**63)
     """Order of the commits of a run; names and clocks do not decide."""
-    global_step: int = Field(ge=0)
+    global_step: int = Field(ge=0, lt=2**63)
     created_at: str
     """UTC, ISO 8601."""
     created_ns: int = Field(ge=0)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphatriangle.data import writer
 from alphatriangle.data.commits import list_commits
 from alphatriangle.data.compaction import LARGEST, segments_to_merge
-from alphatriangle.data.errors import NoSoundCommitError
+from alphatriangle.data.errors import NoSoundCommitError, SaveFailedError
+from alphatriangle.data.fs import FileDigest
+from alphatriangle.data.segments import SegmentRef
 from tests.conftest import tiny_config
 from tests.data.helpers import flip_bit, reload, rows_of, started
 from tests.features.test_encoder import assert_same_rows
@@ -94,3 +98,30 @@ def test_damage_does_not_get_a_new_digest(tmp_path: Path) -> None:
     with pytest.raises(NoSoundCommitError, match=r"12-23\.arrow") as failure:
         reload(config)
     assert str(failure.value).count("12-23.arrow") == 6
+
+
+def test_a_merge_that_was_written_wrongly_costs_one_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = writer.merge_segments
+
+    def lying(path: Path, folder: Path, sources: Sequence[SegmentRef]) -> FileDigest:
+        digest = real(path, folder, sources)
+        flip_bit(path, digest.size // 2)
+        return digest
+
+    monkeypatch.setattr(writer, "merge_segments", lying)
+    training = started(tiny_config(tmp_path))
+    failed = 0
+    for _ in range(8):
+        training.advance(12)
+        training.save()
+        try:
+            training.manager.flush()
+        except SaveFailedError:
+            failed += 1
+            monkeypatch.undo()
+    assert failed == 1
+    rows = training.rows()
+    training.manager.close()
+    assert_same_rows(rows_of(reload(training.config)), rows)

@@ -47,7 +47,9 @@ def steps(paths: PathManager) -> list[int]:
 
 
 def test_pruning_leaves_the_files_that_an_unreadable_commit_may_name(config: Config) -> None:
-    training = trained(config, 4)
+    training = started(config)
+    for _ in range(4):
+        training.commit(rows=150)  # so that the first rows leave the ring
     paths = training.manager.paths
     stored = list_commits(paths).commits[2]
     content = stored.path.read_bytes()
