@@ -274,6 +274,11 @@ def main(names: list[str]) -> int:
                 shutil.copytree(source, copy / part)
             else:
                 shutil.copyfile(source, copy / part)
+        tests = " ".join(sorted({path for m in chosen for path in m.tests.split()}))
+        unchanged = Mutant("nothing", "disk.py", "class Disk:", "class Disk:", tests)
+        if not survives(unchanged, copy):
+            sys.stderr.write("error: the suite fails without any change\n")
+            return 2
         for mutant in chosen:
             begin = time.monotonic()
             alive = survives(mutant, copy)
