@@ -6,6 +6,7 @@ newest alone, and files that no commit names (perhaps of a save in flight) are n
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -108,11 +109,27 @@ def plan_pruning(
         pinned=read_pins(paths),
         keep_newer_than_ns=None if keep_days is None else time.time_ns() - int(keep_days * _DAY_NS),
     )
+    # Between a commit and its links they still lead to the one before: it stays until they move.
+    linked = _link_targets(paths)
+    doomed = {
+        s.commit.sequence
+        for s in known.commits
+        if s.commit.sequence in doomed and not linked & {f.path for f in s.commit.files}
+    }
     kept = [s for s in known.commits if s.commit.sequence not in doomed]
     removed = [s for s in known.commits if s.commit.sequence in doomed]
     files = _files_of_these_alone(known, kept, removed)
     sizes = {f.path: f.size for s in removed for f in s.commit.files}
     return PruningPlan(kept, removed, files, sum(sizes[path] for path in files))
+
+
+def _link_targets(paths: PathManager) -> set[str]:
+    """The files that ``latest.pkl`` and ``buffer.pkl`` lead to now."""
+    targets = set()
+    for link in (paths.latest_checkpoint, paths.latest_buffer):
+        with contextlib.suppress(OSError):
+            targets.add(paths.relative(link.with_name(link.readlink().name)))
+    return targets
 
 
 def _files_of_these_alone(

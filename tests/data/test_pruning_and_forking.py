@@ -24,6 +24,7 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.export import export_state
 from alphatriangle.data.fork import fork_run
+from alphatriangle.data.fs import point_link
 from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
@@ -59,6 +60,19 @@ def test_pruning_leaves_the_files_that_an_unreadable_commit_may_name(config: Con
     stored.path.write_bytes(content)
     verify_commit(paths.run, stored.commit)
     training.manager.close()
+
+
+def test_what_the_links_lead_to_stays_until_they_move(config: Config) -> None:
+    """Between a commit and its links, pruning beside the trainer must not leave them hanging."""
+    training = trained(config, 2)
+    paths = training.manager.paths
+    training.manager.close()
+    point_link(paths.latest_checkpoint, paths.checkpoint(1))
+    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
+    assert steps(paths) == [2, 1]
+    point_link(paths.latest_checkpoint, paths.checkpoint(2))
+    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
+    assert steps(paths) == [2]
 
 
 def test_pinned_commits_survive_retention_and_pruning(tmp_path: Path) -> None:

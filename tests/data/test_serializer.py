@@ -78,6 +78,7 @@ def test_checkpoints_come_back_equal(tmp_path: Path) -> None:
     loaded.model_state_dict["w"].add_(1)  # writable, as training needs it
 
 
+@pytest.mark.filterwarnings("ignore:numpy.core:DeprecationWarning")
 @pytest.mark.parametrize("protocol", [4, 5])
 def test_files_written_beside_numpy_1_are_read(tmp_path: Path, protocol: int) -> None:
     """Its private modules had other names."""
