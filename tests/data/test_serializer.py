@@ -78,6 +78,16 @@ def test_checkpoints_come_back_equal(tmp_path: Path) -> None:
     loaded.model_state_dict["w"].add_(1)  # writable, as training needs it
 
 
+def test_files_of_an_older_protocol_are_read(tmp_path: Path) -> None:
+    record = checkpoint(rng_state={"array": np.arange(4)})
+    record.model_state_dict = {}
+    record.optimizer_state_dict = {}
+    path = tmp_path / "c.pkl"
+    path.write_bytes(pickle.dumps(record, protocol=4))
+    loaded = Serializer().load_checkpoint(path)
+    np.testing.assert_array_equal(loaded.rng_state["array"], np.arange(4))
+
+
 @pytest.mark.filterwarnings("ignore:numpy.core:DeprecationWarning")
 @pytest.mark.parametrize("protocol", [4, 5])
 def test_files_written_beside_numpy_1_are_read(tmp_path: Path, protocol: int) -> None:
