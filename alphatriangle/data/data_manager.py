@@ -37,7 +37,7 @@ from alphatriangle.data.mlflow_log import (
     tracking_uri,
 )
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.runs import run_to_continue, summarize_runs
+from alphatriangle.data.runs import latest_run, run_to_continue, summarize_runs
 from alphatriangle.data.schemas import (
     BufferData,
     CheckpointData,
@@ -179,9 +179,9 @@ class DataManager:
         """Let a run that is new begin as the latest other one, if there is any."""
         if self.paths.run_info.exists() or any(self.paths.commits.glob("*.json")):
             return
-        others = [run for run in summarize_runs(self.persist_config) if run.last_commit_ns]
-        if others:
-            fork_newest(self.persist_config, others[0].name, self.run_name, self.serializer)
+        other = latest_run(self.persist_config)
+        if other is not None:
+            fork_newest(self.persist_config, other.name, self.run_name, self.serializer)
 
     def _load(self, explicit: LoadedTrainingState | None) -> LoadedTrainingState:
         if self.paths.run_info.exists():

@@ -145,6 +145,11 @@ def summarize_runs(config: PersistenceConfig) -> list[RunSummary]:
     return sorted(runs, key=lambda run: (run.last_commit_ns, run.name), reverse=True)
 
 
+def latest_run(config: PersistenceConfig) -> RunSummary | None:
+    """The run that was committed to last, whatever its state; None where none has a commit."""
+    return next((run for run in summarize_runs(config) if run.last_commit_ns), None)
+
+
 def run_to_continue(runs: Iterable[RunSummary]) -> RunSummary | None:
     """The unfinished run that was committed to last; None where every run is complete or empty.
 

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pickle
 import shutil
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,7 +46,6 @@ from alphatriangle.data.serializer import Serializer, buffer_record
 logger = logging.getLogger(__name__)
 
 _FREE_SPACE_MARGIN = 16 << 20
-_NICENESS = 19
 # What makes a save impossible: the disk, or state that cannot be pickled.
 _CANNOT_WRITE = (
     OSError,
@@ -80,9 +76,7 @@ class CommitWriter:
         self._paths = paths
         self._config = config
         self._serializer = serializer
-        self._thread = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="commit-writer", initializer=_yield_to_training
-        )
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit-writer")
         self._future: Future[SaveReport] | None = None
         known = list_commits(paths)
         # Unreadable commits may have had any sequence; starting above their number keeps order.
@@ -324,13 +318,6 @@ class CommitWriter:
         )
         carry_out_pruning(self._paths, plan)
         failpoint("retention.end")
-
-
-def _yield_to_training() -> None:
-    """Let the trainer's threads go first where all cores are busy; Linux can, for one thread."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _references(segments: Sequence[CommittedFile]) -> list[SegmentRef]:

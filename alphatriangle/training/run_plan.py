@@ -18,6 +18,7 @@ from alphatriangle.data.errors import (
 from alphatriangle.data.path_manager import PathManager, check_run_name
 from alphatriangle.data.runs import (
     RunSummary,
+    latest_run,
     read_run_info,
     run_to_continue,
     summarize_run,
@@ -229,7 +230,7 @@ def _from_source(
 def _source_run(config: Config, name: str) -> RunSummary:
     """The run that ``--resume`` names; ``latest`` is the one that was committed to last."""
     if name == "latest":
-        found = next((r for r in summarize_runs(config.persistence) if r.last_commit_ns), None)
+        found = latest_run(config.persistence)
         if found is None:
             raise RunNotFoundError(
                 f"--resume latest: no run in {config.persistence.root_data_dir} has a commit"
