@@ -11,8 +11,10 @@ import functools
 import logging
 import math
 import platform
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -21,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from alphatriangle.data.schemas import CheckpointData
+from alphatriangle.utils.flat import FlatState
 from alphatriangle.utils.types import Episode, Rows
 
 logger = logging.getLogger(__name__)
@@ -28,7 +31,7 @@ logger = logging.getLogger(__name__)
 # Memory is used again while it is at most so many times what is needed, or so many bytes.
 _SPARE = 4
 _SMALL = 1 << 20
-_IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
+_IMMUTABLE = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
 class Stateful(Protocol):
@@ -63,7 +66,9 @@ class ReplaySource(Protocol):
 class Capture:
     """One consistent cut of the training state; nothing in it is shared with the trainer."""
 
-    checkpoint: CheckpointData
+    global_step: int
+    fields: dict[str, Any]
+    """Of the ``CheckpointData``, all but the step and what :meth:`checkpoint` finds out."""
     buffer_state: dict[str, Any] | None
     new_rows: Rows | None
     first_new_row: int
@@ -73,6 +78,23 @@ class Capture:
     """Waits for the statistics of this moment, and so for the curves up to it to be durable."""
     nbytes: int = 0
     """Bytes that were copied."""
+    time: float = field(default_factory=time.time)
+    """Seconds since 1970."""
+
+    def checkpoint(self) -> CheckpointData:
+        """The record, built and validated behind the training thread.
+
+        Raises:
+            pydantic.ValidationError: something that was given to be saved has a wrong type.
+        """
+        created = datetime.fromtimestamp(self.time, UTC)
+        return CheckpointData(
+            global_step=self.global_step,
+            created_at=created.isoformat(timespec="seconds"),
+            stats_state=self.stats_state(),
+            versions=library_versions(),
+            **self.fields,
+        )
 
 
 class Staging:
@@ -89,6 +111,9 @@ class Staging:
         self._layouts: list[tuple[torch.Size, tuple[int, ...], torch.dtype]] = []
         self._sources: list[torch.Tensor] = []
         self._array_bytes = 0
+        # Of each flat state: itself, the memory it is copied to, and its structure on that.
+        self._flats: list[tuple[FlatState, list[torch.Tensor], dict[Any, Any]]] = []
+        self._next_flat = 0
 
     @property
     def nbytes(self) -> int:
@@ -97,25 +122,27 @@ class Staging:
 
     def begin(self) -> None:
         """Forget the last capture: its memory is free again."""
-        self._next_array = 0
+        self._next_array = self._next_flat = 0
         self._sources = []
         self._array_bytes = 0
 
     def copy(self, value: Any) -> Any:
         """``value`` with everything in it copied; containers become plain ones."""
+        if type(value) in _IMMUTABLE:
+            return value
         match value:
             case torch.Tensor():
                 return self._tensor(value)
+            case FlatState():
+                return self._flat(value)
             case np.ndarray() if not value.dtype.hasobject:
                 return self.concatenate([value])
             case dict():
                 return {k: self.copy(v) for k, v in value.items()}
             case list() | tuple() if type(value) in (list, tuple):
-                if all(isinstance(v, _IMMUTABLE) for v in value):
+                if _IMMUTABLE.issuperset(map(type, value)):
                     return type(value)(value)
                 return type(value)(self.copy(v) for v in value)
-            case _ if isinstance(value, _IMMUTABLE):
-                return value
         try:
             return copy.deepcopy(value)
         except (TypeError, copy.Error):
@@ -138,6 +165,19 @@ class Staging:
         self._tensors.append(target)
         self._layouts.append(layout)
         return target
+
+    def _flat(self, source: FlatState) -> dict[Any, Any]:
+        targets = [self._tensor(storage) for storage in source.storages]
+        index = self._next_flat
+        self._next_flat += 1
+        if index < len(self._flats):
+            known, memory, copied = self._flats[index]
+            if known is source and all(a is b for a, b in zip(memory, targets, strict=True)):
+                return copied
+            del self._flats[index:]
+        copied = source.on(targets)
+        self._flats.append((source, targets, copied))
+        return copied
 
     def concatenate(self, pieces: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """A copy of ``pieces``, at least one, joined along their first axis."""

@@ -16,7 +16,6 @@ from alphatriangle.data.capture import (
     ReplaySource,
     Staging,
     Stateful,
-    library_versions,
     stats_state,
 )
 from alphatriangle.data.commits import list_commits
@@ -40,7 +39,6 @@ from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.runs import latest_run, run_to_continue, summarize_runs
 from alphatriangle.data.schemas import (
     BufferData,
-    CheckpointData,
     LoadedTrainingState,
     RunInfo,
 )
@@ -316,8 +314,8 @@ class DataManager:
                 optimizer,
                 buffer,
                 components or {},
+                global_step,
                 {
-                    "global_step": global_step,
                     "episodes_played": episodes_played,
                     "total_simulations_run": total_simulations_run,
                     "is_best": is_best,
@@ -333,6 +331,7 @@ class DataManager:
         optimizer: Stateful,
         buffer: ReplaySource | None,
         components: Mapping[str, Stateful],
+        global_step: int,
         counters: Mapping[str, Any],
         stats: Callable[[], dict[str, Any]],
         metrics: dict[str, float],
@@ -342,17 +341,15 @@ class DataManager:
         staging = self._staging
         failpoint("capture.begin")
         staging.begin()
-        checkpoint = CheckpointData(
-            run_name=self.run_name,
+        fields = {
             **counters,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            config=self.config,
-            model_state_dict=staging.copy(nn.state_dict()),
-            optimizer_state_dict=staging.copy(optimizer.state_dict()),
-            components={name: staging.copy(part.state_dict()) for name, part in components.items()},
-            rng_state=rng_state(),
-            versions=dict(library_versions()),
-        )
+            "run_name": self.run_name,
+            "config": self.config,
+            "model_state_dict": staging.copy(nn.state_dict()),
+            "optimizer_state_dict": staging.copy(optimizer.state_dict()),
+            "components": {name: staging.copy(p.state_dict()) for name, p in components.items()},
+            "rng_state": rng_state(),
+        }
         state, rows, first = None, None, 0
         if buffer is not None:
             priorities = buffer.priority_views()
@@ -364,7 +361,8 @@ class DataManager:
         failpoint("capture.end")
         self._episodes_in_flight = len(self._unsaved_episodes)
         return Capture(
-            checkpoint,
+            global_step,
+            fields,
             state,
             rows,
             first,

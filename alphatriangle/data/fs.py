@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from alphatriangle.data.disk import disk
+from alphatriangle.data.pace import rest
 
 _CHUNK = 1 << 17
 _WORTH_A_THREAD = 16 << 20
@@ -57,6 +58,7 @@ class _HashingWriter(io.RawIOBase):
         else:
             self._helper.submit(self._sha256.update, view)
         self._raw.write(view)
+        rest()
         return len(view)
 
     def digest(self) -> FileDigest:
@@ -89,6 +91,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> FileDige
             disk.remove(temporary)
         raise
     disk.sync_folder(path.parent)
+    rest()
     return digest
 
 
@@ -125,6 +128,7 @@ def digest_of(path: Path) -> FileDigest:
         while chunk := f.read(_CHUNK):
             sha256.update(chunk)
             size += len(chunk)
+            rest()
     return FileDigest(size, sha256.hexdigest())
 
 

@@ -14,13 +14,13 @@ import pickle
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
+from alphatriangle.data.background import Background
 from alphatriangle.data.capture import Capture
 from alphatriangle.data.commits import (
     StoredCommit,
@@ -32,6 +32,7 @@ from alphatriangle.data.commits import (
 from alphatriangle.data.compaction import segments_to_merge
 from alphatriangle.data.errors import CorruptFileError, FileUnavailableError, SaveFailedError
 from alphatriangle.data.failpoints import failpoint
+from alphatriangle.data.pace import Pace
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.schemas import Commit, CommittedFile, FileKind
@@ -76,8 +77,8 @@ class CommitWriter:
         self._paths = paths
         self._config = config
         self._serializer = serializer
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit-writer")
-        self._future: Future[SaveReport] | None = None
+        self._pace = Pace()
+        self._background = Background(self._write_paced, "commit-writer")
         known = list_commits(paths)
         # Unreadable commits may have had any sequence; starting above their number keeps order.
         newest = known.commits[0].commit.sequence if known.commits else 0
@@ -103,8 +104,8 @@ class CommitWriter:
 
     def start(self, capture: Capture) -> None:
         """Begin to write; the one before must have been collected."""
-        assert self._future is None
-        self._future = self._thread.submit(self._write, capture)
+        self._pace.begin()
+        self._background.start(capture)
 
     def collect(self, *, wait: bool) -> SaveReport | None:
         """The report of the save in flight when it is done, or after waiting for it.
@@ -112,15 +113,14 @@ class CommitWriter:
         Raises:
             SaveFailedError: it failed; nothing that was committed has changed.
         """
-        future = self._future
-        if future is None or not (wait or future.done()):
-            return None
-        self._future = None
-        return future.result()
+        if wait:
+            self._pace.hurry()
+        return self._background.collect(wait=wait)
 
     def close(self) -> None:
         """End the thread after what it is doing."""
-        self._thread.shutdown(wait=True)
+        self._pace.hurry()
+        self._background.close()
 
     def remove_garbage(self) -> None:
         """Remove files that no commit names, left by saves that did not become commits.
@@ -150,14 +150,17 @@ class CommitWriter:
                 if path.is_file() and (temporary or orphan):
                     fs.remove(path)
 
+    def _write_paced(self, capture: Capture) -> SaveReport:
+        with self._pace:
+            return self._write(capture)
+
     def _write(self, capture: Capture) -> SaveReport:
         started = time.perf_counter()
-        step = capture.checkpoint.global_step
+        step = capture.global_step
         self._written = []
         stored = None
         try:
             self._check_space(capture)
-            capture.checkpoint.stats_state = capture.stats_state()
             stored = self._commit(capture)
             self._read_back(stored)
             failpoint("commit.read-back")
@@ -207,13 +210,13 @@ class CommitWriter:
         free = shutil.disk_usage(self._paths.run).free
         if free < needed:
             raise SaveFailedError(
-                f"the state of step {capture.checkpoint.global_step} was not saved: "
+                f"the state of step {capture.global_step} was not saved: "
                 f"{self._paths.run} has {free >> 20} MiB free, a save needs up to "
                 f"{needed >> 20} MiB; free some space, training goes on and will try again"
             )
 
     def _commit(self, capture: Capture) -> StoredCommit:
-        checkpoint, step = capture.checkpoint, capture.checkpoint.global_step
+        checkpoint, step = capture.checkpoint(), capture.global_step
         files: list[CommittedFile] = []
         if capture.buffer_state is not None:
             files += self._write_buffer(capture, step)

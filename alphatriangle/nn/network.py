@@ -13,6 +13,7 @@ from alphatriangle.features.encoder import OTHER_FEATURES, PLANES, encode_into
 from alphatriangle.game.geometry import CELLS, COLS, ROWS
 from alphatriangle.nn.model import AlphaTriangleNet, InferenceNet
 from alphatriangle.utils.device import choose_device, choose_inference_dtype
+from alphatriangle.utils.flat import FlatState, flatten
 from alphatriangle.utils.types import Evaluation
 
 ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
@@ -21,6 +22,16 @@ ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
 def _channels_last(module: ModuleT) -> ModuleT:
     """The layout in which convolutions are fastest on every device we use."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _flat_state(model: torch.nn.Module, flat_parameters: torch.Tensor) -> FlatState:
+    """The model's state dict, its batch-norm statistics flat as well, one tensor for each type."""
+    state = model.state_dict()
+    storages = [flat_parameters]
+    saved = [buffer for name, buffer in model.named_buffers() if name in state]
+    for dtype in {b.dtype: None for b in saved}:
+        storages.append(flatten([b for b in saved if b.dtype == dtype]))
+    return FlatState(dict(model.state_dict()), storages)
 
 
 class WeightsMismatchError(ValueError):
@@ -40,9 +51,9 @@ class NeuralNetwork:
         self.device = choose_device(device)
         self.inference_dtype = choose_inference_dtype(config.inference_dtype, self.device)
         self.model = _channels_last(AlphaTriangleNet(config).to(self.device))
-        # Made once, because making it costs more than copying what is in it. It stays true: the
-        # model is trained in place, and torch loads weights in place.
-        self._state = dict(self.model.state_dict())
+        # It stays true: the model is trained in place, and torch loads weights in place.
+        self.flat_parameters = flatten(list(self.model.parameters()))
+        self._state = _flat_state(self.model, self.flat_parameters)
         self._grid = np.empty((0, PLANES, CELLS), np.float32)
         self._other = np.empty((0, OTHER_FEATURES), np.float32)
         self.refresh()
@@ -53,7 +64,7 @@ class NeuralNetwork:
             inference = InferenceNet(self.model)
         self._inference = _channels_last(inference.to(self.device, self.inference_dtype)).eval()
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> FlatState:
         """All weights and batch-norm statistics, as they are in use: torch's convention."""
         return self._state
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from alphatriangle.config import TrainConfig
 from alphatriangle.nn import NeuralNetwork
+from alphatriangle.rl.optimizer import FlatOptimizer
 from alphatriangle.utils.types import Batch
 
 
@@ -29,16 +29,6 @@ def learning_rate_factor(config: TrainConfig, step: int) -> float:
         share = min(step / (config.lr_scheduler_t_max or config.max_steps), 1.0)
         return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * share))
     return 1.0
-
-
-def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> Optimizer:
-    """The configured optimizer over all parameters."""
-    lr, decay = config.learning_rate, config.weight_decay
-    if config.optimizer_type == "AdamW":
-        return AdamW(model.parameters(), lr=lr, weight_decay=decay)
-    if config.optimizer_type == "Adam":
-        return Adam(model.parameters(), lr=lr, weight_decay=decay)
-    return SGD(model.parameters(), lr=lr, weight_decay=decay, momentum=0.9)
 
 
 def project_onto_atoms(returns: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
@@ -58,9 +48,9 @@ class Trainer:
     def __init__(self, network: NeuralNetwork, config: TrainConfig) -> None:
         self.network = network
         self.config = config
-        self.optimizer = make_optimizer(network.model, config)
+        self.optimizer = FlatOptimizer(network, config)
         self.scheduler = LambdaLR(
-            self.optimizer, lambda step: learning_rate_factor(self.config, step)
+            self.optimizer.torch, lambda step: learning_rate_factor(self.config, step)
         )
         self.steps = 0
 
@@ -105,10 +95,9 @@ class Trainer:
                 f"the loss of training step {self.steps + 1} is {loss.item()}: lower "
                 "train.learning_rate or set train.gradient_clip_value, then resume"
             )
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        limit = config.gradient_clip_value or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+        norm = self.optimizer.clip_gradient(config.gradient_clip_value)
         learning_rate = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
         self.scheduler.step()

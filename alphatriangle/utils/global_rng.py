@@ -24,15 +24,22 @@ def seed_everything(seed: int) -> None:
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of every global generator: Python, NumPy, torch and, where present, CUDA."""
+    """The state of every global generator: Python, NumPy, torch and, where it is in use, CUDA."""
+    # A tuple, which costs nothing: 625 numbers, immutable.
     version, internal, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)
     return {
-        "python": {"version": version, "internal": np.array(internal, np.uint32), "gauss": gauss},
+        "python": {"version": version, "internal": internal, "gauss": gauss},
         "numpy": numpy_state,
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": _cuda_state(),
     }
+
+
+def _cuda_state() -> list[torch.Tensor]:
+    # A device that nobody has used has drawn nothing, and asking would make a context there.
+    used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return torch.cuda.get_rng_state_all() if used else []
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
