@@ -1,8 +1,9 @@
-"""``python -m tests.durability.side_by_side``: the same kills and rot for other ways of saving.
+"""``python -m tests.durability.side_by_side``: the same trials for other ways of saving.
 
 Every method saves a state whose arrays all hold the number of the save, network and replay in the
-files it uses. Killed while saving, what does the next start find? With one byte flipped, what does
-it load? Needs what ``make bench`` installs.
+files it uses. Killed while saving, or with the power cut at any change of the disk, what does the
+next start find? With one bit flipped, what does it load? Needs what ``make bench`` installs, and
+strace for the power cuts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pickle
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,10 +35,17 @@ from alphatriangle.data import DataManager
 from alphatriangle.data.loading import load_for_reading
 from alphatriangle.utils.types import Rows
 from tests.conftest import tiny_config
+from tests.durability.crash_disk import read_tree, write_tree
+from tests.durability.traced import MARK, TracedVolume, strace
 
-ROWS = 20_000
+SMALL = "ALPHATRIANGLE_SMALL" in os.environ
+"""For power cuts, of which there are thousands; set for the processes that try them."""
+ROWS = 200 if SMALL else 20_000
+WEIGHTS = 3_000 if SMALL else 300_000
 KILLS = 120
 FLIPS = 200
+CRASHES = 30
+"""Disks tried of each moment, at most, beside the two ends: nothing and everything unsynced."""
 
 
 class Found(NamedTuple):
@@ -55,7 +64,7 @@ class Method(NamedTuple):
 
 
 def _network(i: int) -> dict[str, torch.Tensor]:
-    return {f"layer{k}": torch.full((300_000,), float(i)) for k in range(4)}
+    return {f"layer{k}": torch.full((WEIGHTS,), float(i)) for k in range(4)}
 
 
 def _columns(i: int) -> dict[str, torch.Tensor]:
@@ -319,14 +328,78 @@ def _files_of_newest(method: Method, folder: Path) -> list[Path]:
     return [p for p in files if p.stat().st_size]
 
 
+def _saves(method: Method, folder: Path, snapshots: Path) -> None:
+    """Three saves, the second of which is sure to find an older state; strace watches."""
+    save = method.start(folder)
+    for i in range(1, 4):
+        save(i)
+        shutil.copytree(folder, snapshots / str(i), symlinks=True)
+        os.access(folder / f"{MARK}{i}", os.F_OK)
+    # What happens at an exit is not a part of it.
+    os._exit(0)
+
+
+def _power(method: Method) -> Counter[str]:
+    """What a start finds when the power is cut after any change of the disk from save 1 on."""
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(3)
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name).resolve()
+        folder, snapshots, disk = (place / n for n in ("data", "snapshots", "disk"))
+        folder.mkdir()
+        snapshots.mkdir()
+        child = [sys.executable, "-m", "tests.durability.side_by_side", "saves", method.name]
+        command = [*strace(place / "log"), *child, str(folder), str(snapshots)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        volume = TracedVolume(folder, snapshots)
+        acknowledged, tried = 0, set()
+        for returned in volume.follow(place / "log"):
+            acknowledged = returned or acknowledged
+            for tree in volume.crashes(CRASHES, rng) if acknowledged else ():
+                state = hash((acknowledged, tuple(sorted(tree.items()))))
+                if state in tried:
+                    continue
+                tried.add(state)
+                disk.mkdir()
+                write_tree(disk, tree)
+                outcomes[_judge(method, disk, acknowledged)] += 1
+                shutil.rmtree(disk)
+        wrong = [p for p, c in read_tree(folder).items() if volume.now().get(p) != c]
+        assert not wrong, f"strace and the model disagree about {wrong}"
+    return outcomes
+
+
+def _power_elsewhere(method: Method) -> dict[str, int]:
+    """In a process of its own, with a small state."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.durability.side_by_side", "power", method.name],
+        env={**os.environ, "ALPHATRIANGLE_SMALL": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    outcomes: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return outcomes
+
+
 def main() -> int:
-    """Measure all and print the table in Markdown."""
+    """Try all and print the figures as JSON."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
+    methods = {method.name: method for method in METHODS}
+    match sys.argv[1:]:
+        case ["saves", name, folder, snapshots]:
+            _saves(methods[name], Path(folder), Path(snapshots))
+        case ["power", name]:
+            sys.stdout.write(json.dumps(_power(methods[name])) + "\n")
+            return 0
     results = {}
     for method in METHODS:
-        results[method.name] = {"kills": dict(kills(method)), "rot": dict(rot(method))}
+        results[method.name] = {
+            "kills": dict(kills(method)),
+            "power": _power_elsewhere(method),
+            "rot": dict(rot(method)),
+        }
         sys.stderr.write(f"{method.name}: {results[method.name]}\n")
     json.dump(results, sys.stdout, indent=1)
     return 0
