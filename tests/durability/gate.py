@@ -47,8 +47,8 @@ MUTANTS = [
     Mutant(
         "fsync of the folder of a written file",
         "fs.py",
-        "    disk.sync_folder(path.parent)\n    return digest",
-        "    return digest",
+        "    disk.sync_folder(path.parent)\n    rest()\n    return digest",
+        "    rest()\n    return digest",
         CRASH,
     ),
     Mutant("fsync of a log", "fs.py", "        disk.sync(f)\n", "        f.flush()\n", CRASH),
