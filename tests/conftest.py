@@ -28,6 +28,7 @@ TINY: Layer = {
         "games_per_worker": 6,
         "num_workers": 0,
         "num_threads": 1,
+        "training_dtype": "float32",
         "replay_ratio": 1.0,
         "n_step_returns": 3,
     },

@@ -106,18 +106,22 @@ def _share(source: Path, target: Path) -> None:
     disk.sync_folder(target.parent)
 
 
+# What decides how a run computes stays as it was.
+_KEPT = {"inference_dtype", "training_dtype", "num_threads"}
+
+
 def _describe(source: PathManager, target: PathManager, commit: Commit) -> None:
     """``run.json`` and ``configs.json`` of the new run."""
     info = read_run_info(source)
     steps = info.target_steps if info else max(commit.global_step, 1)
+    kept = info.model_dump(include=_KEPT) if info else {}
     record = RunInfo(
         run_name=target.run_name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         preset=info.preset if info else None,
         target_steps=steps,
         steps_per_round=info.steps_per_round if info else steps,
-        inference_dtype=info.inference_dtype if info else None,
-        num_threads=info.num_threads if info else None,
+        **kept,
         started_from=f"{source.run_name} at step {commit.global_step}",
     )
     fs.write_bytes(target.run_info, record.model_dump_json(indent=2).encode() + b"\n")

@@ -153,7 +153,9 @@ class RunInfo(BaseModel):
     """How many steps a complete run is extended by when it is started again."""
     mlflow_run_id: str | None = None
     inference_dtype: str | None = None
-    """Arithmetic chosen at the start and kept."""
+    """Arithmetic of self-play, chosen at the start and kept."""
+    training_dtype: str = "float32"
+    """Arithmetic of the learner, likewise; runs that do not say so began with float32."""
     num_threads: int | None = None
     """torch threads chosen at the start and kept: they decide the order of sums."""
     started_from: str | None = None

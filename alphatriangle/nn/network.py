@@ -12,7 +12,7 @@ from alphatriangle.config import ModelConfig
 from alphatriangle.features.encoder import OTHER_FEATURES, PLANES, encode_into
 from alphatriangle.game.geometry import CELLS, COLS, ROWS
 from alphatriangle.nn.model import AlphaTriangleNet, InferenceNet
-from alphatriangle.utils.device import choose_device, choose_inference_dtype
+from alphatriangle.utils.device import choose_device, choose_dtype
 from alphatriangle.utils.flat import FlatState, flatten
 from alphatriangle.utils.types import Evaluation
 
@@ -49,7 +49,7 @@ class NeuralNetwork:
     def __init__(self, config: ModelConfig, device: str = "auto") -> None:
         self.config = config
         self.device = choose_device(device)
-        self.inference_dtype = choose_inference_dtype(config.inference_dtype, self.device)
+        self.inference_dtype = choose_dtype(config.inference_dtype, self.device)
         self.model = _channels_last(AlphaTriangleNet(config).to(self.device))
         # It stays true: the model is trained in place, and torch loads weights in place.
         self.flat_parameters = flatten(list(self.model.parameters()))

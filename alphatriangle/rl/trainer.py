@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from alphatriangle.config import TrainConfig
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl.optimizer import FlatOptimizer
+from alphatriangle.utils.device import choose_dtype
 from alphatriangle.utils.types import Batch
 
 
@@ -48,6 +49,7 @@ class Trainer:
     def __init__(self, network: NeuralNetwork, config: TrainConfig) -> None:
         self.network = network
         self.config = config
+        self.dtype = choose_dtype(config.training_dtype, network.device)
         self.optimizer = FlatOptimizer(network, config)
         self.scheduler = LambdaLR(
             self.optimizer.torch, lambda step: learning_rate_factor(self.config, step)
@@ -69,7 +71,9 @@ class Trainer:
         grid = batch.grid.to(device, memory_format=torch.channels_last, non_blocking=True)
         legal, policy = batch.legal.to(device), batch.policy.to(device)
         returns, weights = batch.returns.to(device), batch.weights.to(device)
-        logits, value_logits = model(grid, batch.other_features.to(device))
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits, value_logits = model(grid, batch.other_features.to(device))
+        logits, value_logits = logits.float(), value_logits.float()
 
         decides = legal.any(dim=1)
         # A finite mask keeps 0 * log 0 at 0 in rows without legal actions.

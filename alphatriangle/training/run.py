@@ -22,7 +22,7 @@ from alphatriangle.data.mlflow_log import MlflowStatus
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.game.state import GameState
 from alphatriangle.nn import NeuralNetwork
-from alphatriangle.rl import ExperienceBuffer, Trainer
+from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.training import setup
 from alphatriangle.training.display import Display
 from alphatriangle.training.evaluation import (
@@ -179,7 +179,7 @@ def _prepare(
     config = plan.config
     torch.set_num_threads(setup.thread_count(config, data.run_info))
     network = setup.make_network(config, data.run_info)
-    trainer = Trainer(network, config.train)
+    trainer = setup.make_trainer(config, data.run_info, network)
     buffer = ExperienceBuffer(config.train)
     step = setup.restore_learner(state, network, trainer, buffer)
     with display.phase("compiling kernels"):
@@ -196,7 +196,7 @@ def _prepare(
     if state.checkpoint_data is not None:
         setup.restore_play(state.checkpoint_data, play, progress, config.train.seed)
     # Everything fits: only now may the run say something else of itself than before.
-    data.write_run_info(setup.describe_run(plan, data.run_info, network))
+    data.write_run_info(setup.describe_run(plan, data.run_info, trainer))
     data.save_run_config(config.model_dump(mode="json"))
     if config.persistence.mlflow:
         with display.phase("opening MLflow"):

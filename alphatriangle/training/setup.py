@@ -119,7 +119,15 @@ def make_network(config: Config, info: RunInfo | None) -> NeuralNetwork:
     return NeuralNetwork(model, config.train.device)
 
 
-def describe_run(plan: RunPlan, info: RunInfo | None, network: NeuralNetwork) -> RunInfo:
+def make_trainer(config: Config, info: RunInfo | None, network: NeuralNetwork) -> Trainer:
+    """The learner, with the arithmetic the run began with."""
+    train = config.train
+    if info is not None:
+        train = train.model_copy(update={"training_dtype": info.training_dtype})
+    return Trainer(network, train)
+
+
+def describe_run(plan: RunPlan, info: RunInfo | None, trainer: Trainer) -> RunInfo:
     """``run.json`` for what is about to be done."""
     fields: dict[str, Any] = {
         "run_name": plan.run_name,
@@ -127,7 +135,8 @@ def describe_run(plan: RunPlan, info: RunInfo | None, network: NeuralNetwork) ->
         "target_steps": plan.target_steps,
         "steps_per_round": plan.steps_per_round,
         "started_from": plan.started_from,
-        "inference_dtype": str(network.inference_dtype).removeprefix("torch."),
+        "inference_dtype": str(trainer.network.inference_dtype).removeprefix("torch."),
+        "training_dtype": str(trainer.dtype).removeprefix("torch."),
         "num_threads": torch.get_num_threads(),
     }
     if info is not None:

@@ -31,7 +31,7 @@ def choose_device(requested: str) -> torch.device:
     return torch.device(requested)
 
 
-def choose_inference_dtype(requested: str, device: torch.device) -> torch.dtype:
+def choose_dtype(requested: str, device: torch.device) -> torch.dtype:
     """``float32`` or ``bfloat16`` as named; ``auto`` takes bfloat16 where the hardware has it.
 
     On a CPU that means AVX512-BF16 or AMX: emulated bfloat16 is slower than float32.

@@ -66,6 +66,22 @@ def test_it_learns_a_fixed_batch(optimizer: str) -> None:
     assert losses[-1]["train/td_error"] < losses[0]["train/td_error"]
 
 
+def test_bfloat16_learns_what_float32_learns() -> None:
+    steps = {}
+    for dtype in ("float32", "bfloat16"):
+        trainer, buffer = setup(tiny_config(train={"training_dtype": dtype}))
+        batch = buffer.sample(64, 0)
+        first, _ = trainer.train_step(batch)
+        losses = [trainer.train_step(batch)[0]["loss/total"] for _ in range(30)]
+        steps[dtype] = (first, losses[-1])
+        assert {p.dtype for p in trainer.network.model.parameters()} == {torch.float32}
+    (exact, end), (coarse, coarse_end) = steps.values()
+    assert coarse["loss/total"] == pytest.approx(exact["loss/total"], rel=0.01)
+    assert coarse["train/gradient_norm"] == pytest.approx(exact["train/gradient_norm"], rel=0.05)
+    assert coarse != exact, "it was another arithmetic"
+    assert coarse_end == pytest.approx(end, rel=0.05)
+
+
 def test_losses_are_the_cross_entropies(config: Config) -> None:
     """Policy over legal actions of rows that have a policy, value over atoms, both weighted."""
     trainer, buffer = setup(config)

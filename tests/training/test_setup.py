@@ -1,0 +1,41 @@
+"""What a run computes with is decided once, and kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from alphatriangle.data.schemas import RunInfo
+from alphatriangle.training.setup import make_network, make_trainer, thread_count
+from tests.conftest import tiny_config
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_run_keeps_the_arithmetic_it_began_with(dtype: str) -> None:
+    # As on another machine, where the choice would be another.
+    other = "bfloat16" if dtype == "float32" else "float32"
+    config = tiny_config(model={"inference_dtype": other}, train={"training_dtype": other})
+    info = RunInfo(
+        run_name="tiny",
+        created_at="",
+        target_steps=9,
+        steps_per_round=9,
+        inference_dtype=dtype,
+        training_dtype=dtype,
+    )
+    network = make_network(config, info)
+    assert network.inference_dtype == getattr(torch, dtype)
+    assert make_trainer(config, info, network).dtype == getattr(torch, dtype)
+    assert make_trainer(config, None, network).dtype == getattr(torch, other)
+
+
+def test_a_run_from_before_the_choice_goes_on_in_float32() -> None:
+    info = RunInfo(run_name="tiny", created_at="", target_steps=9, steps_per_round=9)
+    config = tiny_config(train={"training_dtype": "auto"})
+    assert make_trainer(config, info, make_network(config, info)).dtype == torch.float32
+
+
+def test_a_run_in_one_process_keeps_its_threads() -> None:
+    info = RunInfo(run_name="tiny", created_at="", target_steps=9, steps_per_round=9, num_threads=7)
+    assert thread_count(tiny_config(train={"num_threads": 0}), info) == 7
+    assert thread_count(tiny_config(train={"num_threads": 3}), info) == 3
