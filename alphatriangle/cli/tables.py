@@ -8,19 +8,27 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from alphatriangle.data.runs import RunSummary
-from alphatriangle.training.evaluation import PlayerScore
+from alphatriangle.training.evaluation import PlayerScore, difference
 
 
-def scores_table(scores: Sequence[PlayerScore], title: str) -> Table:
-    """Players and their means with 95% intervals."""
+def scores_table(
+    scores: Sequence[PlayerScore], title: str, subject: PlayerScore | None = None
+) -> Table:
+    """Players and their means with 95% intervals; with a ``subject``, how far it is ahead."""
     table = Table(title=title, title_justify="left")
     table.add_column("player")
-    table.add_column("mean score", justify="right")
+    table.add_column("score", justify="right")
     table.add_column("95% interval", justify="right")
-    table.add_column("placements", justify="right")
+    table.add_column("moves", justify="right")
+    if subject is not None:
+        table.add_column("agent ahead by", justify="right")
     for s in scores:
+        ahead = []
+        if subject is not None and s is not subject:
+            gap = difference(subject.scores, s.scores)
+            ahead = [f"{gap.mean:+.1f} ({gap.low:+.1f} – {gap.high:+.1f})"]
         table.add_row(
-            s.player, f"{s.mean:.1f}", f"{s.low:.1f} – {s.high:.1f}", f"{s.placements:.0f}"
+            s.player, f"{s.mean:.1f}", f"{s.low:.1f} – {s.high:.1f}", f"{s.placements:.0f}", *ahead
         )
     return table
 

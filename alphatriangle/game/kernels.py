@@ -192,54 +192,6 @@ def random_action(
 
 
 @njit(cache=True)
-def greedy_action(
-    board: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8], key: np.uint64, counter: int
-) -> int:
-    """A legal action that clears the most triangles now, ties broken at random; -1 if none."""
-    actions = np.empty(SLOTS * CELLS, np.int16)
-    n = legal_actions(board[0], board[1], slots, actions)
-    best = -1
-    ties = 0
-    chosen = -1
-    draw_key = derive_key(np.int64(key >> _ONE), STREAM_PLAYER, counter)
-    for i in range(n):
-        action = np.int64(actions[i])
-        _, _, cleared = place(board[0], board[1], slots[action // CELLS], action % CELLS)
-        if cleared > best:
-            best = cleared
-            ties = 1
-            chosen = action  # type: ignore[assignment]
-        elif cleared == best:
-            ties += 1
-            if draw_below(draw_key, np.uint64(i), np.uint64(ties)) == _ZERO:
-                chosen = action  # type: ignore[assignment]
-    return chosen
-
-
-@njit(cache=True)
-def play_baseline(greedy: bool, seed: int, episode: int, max_moves: int) -> tuple[float, int]:
-    """Play one whole game with the random or the greedy player: (score, placements)."""
-    deal_key = derive_key(seed, STREAM_DEAL, episode)
-    player_key = derive_key(seed, STREAM_PLAYER, episode)
-    board = np.zeros(2, np.uint64)
-    slots = np.empty(SLOTS, np.int8)
-    deal(deal_key, 0, slots)
-    deals = 1
-    score = 0.0
-    for move in range(max_moves):
-        if greedy:
-            action = greedy_action(board, slots, player_key, move)
-        else:
-            action = random_action(board, slots, player_key, move)
-        reward, _, done, dealt = step(board, slots, action, deal_key, deals)
-        deals += dealt
-        score += reward
-        if done:
-            return score, move + 1
-    return score, max_moves
-
-
-@njit(cache=True)
 def random_placements(seed: int, count: int) -> tuple[int, float]:
     """Make ``count`` random placements, game after game: (games finished, sum of rewards).
 

@@ -8,13 +8,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from alphatriangle.config import Config
-from alphatriangle.game.kernels import play_baseline
+from alphatriangle.game.players import play_games
 from alphatriangle.rl import play_episodes
 from alphatriangle.search.search import Evaluator
+from alphatriangle.utils.types import Episode
 
 EVALUATION_SEED: Final = 7_700_000_007
 """Seed of all evaluation games, whatever the run's seed: every player meets the same deals."""
-BASELINES: Final = ("random", "greedy")
+BASELINES: Final = ("random", "greedy", "mobility", "beam")
+"""Whom an agent is compared with unless somebody asks for others."""
 _RESAMPLES: Final = 4000
 
 
@@ -32,6 +34,26 @@ class PlayerScore(NamedTuple):
     def summary(self) -> dict[str, Any]:
         """All but the single scores."""
         return {k: v for k, v in self._asdict().items() if k != "scores"}
+
+
+class Difference(NamedTuple):
+    """By how much one player scores more than another in the same games."""
+
+    mean: float
+    low: float  # 95% interval of the mean
+    high: float
+
+
+def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
+    """Of the scores of two players in the same games, in the same order.
+
+    The games are paired, which takes the luck of the deals out of the interval.
+
+    Raises:
+        ValueError: not the same number of games.
+    """
+    gaps = [a - b for a, b in zip(one, other, strict=True)]
+    return Difference(float(np.mean(gaps)), *interval(gaps))
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
@@ -55,10 +77,17 @@ def evaluate_agent(
     network: Evaluator, config: Config, games: int, player: str, simulations: int | None = None
 ) -> PlayerScore:
     """Play ``games`` games with the search, without noise."""
+    return score_of_games(player, play_agent(network, config, games, simulations))
+
+
+def play_agent(
+    network: Evaluator, config: Config, games: int, simulations: int | None = None
+) -> list[Episode]:
+    """The games of :func:`evaluate_agent`."""
     search = config.search
     if simulations is not None:
         search = search.model_copy(update={"num_simulations": simulations})
-    episodes = play_episodes(
+    return play_episodes(
         network,
         search,
         config.env,
@@ -66,13 +95,15 @@ def evaluate_agent(
         seed=EVALUATION_SEED,
         gamma=config.train.gamma,
     )
+
+
+def score_of_games(player: str, episodes: Sequence[Episode]) -> PlayerScore:
+    """Summarize recorded games."""
     return score_of(player, [e.score for e in episodes], [len(e.moves) for e in episodes])
 
 
 def evaluate_baseline(player: str, config: Config, games: int) -> PlayerScore:
-    """Play ``games`` games with a baseline of :data:`BASELINES`."""
+    """Play ``games`` games with one of :data:`alphatriangle.game.players.PLAYERS`."""
     limit = config.env.max_moves_per_episode
-    results = [
-        play_baseline(player == "greedy", EVALUATION_SEED, game, limit) for game in range(games)
-    ]
+    results = play_games(player, EVALUATION_SEED, range(games), limit)
     return score_of(player, [r[0] for r in results], [r[1] for r in results])

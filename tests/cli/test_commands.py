@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from alphatriangle.data.segments import read_episodes
 from tests.conftest import tiny_settings
 from tests.training.command import alphatriangle, commits, start, train_arguments
 
@@ -141,13 +142,33 @@ def test_runs_of_nothing(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir()), "looking makes nothing"
 
 
+def test_eval_draws_and_saves_its_games(trained: Path, tmp_path: Path) -> None:
+    plot, games = tmp_path / "scores.png", tmp_path / "games.arrow"
+    arguments = ["eval", "r", "--data-dir", str(trained), "--games", "5", "--against", "mobility"]
+    result = alphatriangle(*arguments, "--plot", str(plot), "--save-games", str(games))
+    assert result.returncode == 0, result.stderr
+    assert "agent ahead by" in result.stdout
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    saved = read_episodes(games)
+    assert [e.episode for e in saved] == list(range(5))
+    assert all(len(e.moves) > 0 for e in saved)
+    nowhere = alphatriangle(*arguments, "--plot", str(tmp_path / "gone" / "x.png"))
+    assert nowhere.returncode == 2
+    assert "its folder does not exist" in nowhere.stderr
+
+
 def test_eval_plays_the_run_against_others(trained: Path) -> None:
     arguments = ["eval", "r", "--data-dir", str(trained), "--games", "15", "--json"]
     result = alphatriangle(*arguments)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     players = {p["player"]: p for p in report["players"]}
-    assert set(players) == {"random", "greedy", "r (step 6)"}
+    assert set(players) == {"random", "greedy", "mobility", "beam", "r (step 6)"}
+    assert set(report["ahead"]) == {"random", "greedy", "mobility", "beam"}
+    gap = report["ahead"]["beam"]
+    expected = players["r (step 6)"]["mean"] - players["beam"]["mean"]
+    assert gap["mean"] == pytest.approx(expected)
+    assert gap["low"] <= gap["mean"] <= gap["high"] < 0
     for player in players.values():
         assert player["low"] <= player["mean"] <= player["high"]
         assert player["games"] == 15

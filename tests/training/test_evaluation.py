@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.training.evaluation import (
+    difference,
     evaluate_agent,
     evaluate_baseline,
     interval,
@@ -31,6 +33,17 @@ def test_the_interval_is_that_of_the_normal_approximation_for_many_games() -> No
     half = 1.96 * np.std(scores) / np.sqrt(1000)
     assert abs(low - (np.mean(scores) - half)) < 0.02
     assert abs(high - (np.mean(scores) + half)) < 0.02
+
+
+def test_a_difference_is_paired() -> None:
+    """The luck of the deals, which both share, is not in the interval."""
+    luck = np.random.default_rng(0).normal(50, 30, 200)
+    own = np.random.default_rng(1).normal(0, 1, 200)
+    gap = difference((luck + own + 2).tolist(), luck.tolist())
+    assert gap.mean == pytest.approx(2, abs=0.3)
+    assert 0.2 < gap.high - gap.low < 0.4
+    with pytest.raises(ValueError, match="zip"):
+        difference([1.0, 2.0], [1.0])
 
 
 def test_every_player_meets_the_same_deals(network: NeuralNetwork, config: Config) -> None:
