@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from alphatriangle.config import PersistenceConfig
@@ -109,16 +110,22 @@ def load_for_reading(
     if not paths.run.is_dir():
         raise RunNotFoundError(f"there is no run {run_name!r} in {paths.runs}")
     serializer = Serializer(persist_config.allowed_globals)
-    known = list_commits(paths)
     while True:
+        known = list_commits(paths)
         wanted = known if step is None else of_step(known, run_name, step)
         try:
-            return load_newest(paths, wanted, serializer)
+            state = load_newest(paths, wanted, serializer)
         except NoSoundCommitError:
-            # Retention of a training process may have removed them under our eyes.
-            before, known = known, list_commits(paths)
-            if known == before:
+            if not _some_are_gone(s.path for s in wanted.commits):
                 raise
+        else:
+            if not _some_are_gone(Path(r.path) for r in state.rejected):
+                return state
+        # Retention of a training process removed some under our eyes: there are newer ones.
+
+
+def _some_are_gone(commits: Iterable[Path]) -> bool:
+    return any(not path.exists() for path in commits)
 
 
 def _check_belongs(

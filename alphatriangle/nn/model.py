@@ -1,8 +1,9 @@
 """``AlphaTriangleNet``: a small residual network with a policy head and a categorical value head.
 
 Residual trunk as in AlphaGo Zero (Silver et al., 2017); the value is a distribution over fixed
-atoms (C51, Bellemare et al., 2017). The feature vector enters after the first convolution as a
-bias per channel, and again in the value head.
+atoms (C51, Bellemare et al., 2017), whose logits are float32 in any arithmetic: they span a hundred
+and more, which bfloat16 rounds to halves. The feature vector enters after the first convolution as
+a bias per channel, and again in the value head.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class AlphaTriangleNet(nn.Module):
         policy = self.policy_head(x).reshape(-1, ACTIONS)
         planes = F.relu(self.value_planes(x)).flatten(1)
         hidden = torch.cat([planes, x.mean(dim=(2, 3)), other_features], dim=1)
-        return policy, self.value_head(F.relu(self.value_hidden(hidden)))
+        hidden = F.relu(self.value_hidden(hidden)).float()
+        with torch.autocast(x.device.type, enabled=False):
+            return policy, self.value_head(hidden)
 
     def expected_value(self, value_logits: torch.Tensor) -> torch.Tensor:
         """[B, K] logits -> [B] expectation over the atoms, in float32."""
@@ -127,7 +130,13 @@ class InferenceNet(nn.Module):
         policy = self.policy_head(x).reshape(-1, ACTIONS)
         planes = F.relu(self.value_planes(x)).flatten(1)
         hidden = torch.cat([planes, x.mean(dim=(2, 3)), other_features], dim=1)
-        return policy, self.value_head(F.relu(self.value_hidden(hidden)))
+        return policy, self.value_head(F.relu(self.value_hidden(hidden)).float())
+
+    def with_precision(self, device: torch.device, dtype: torch.dtype) -> InferenceNet:
+        """This network on a device, in an arithmetic; the value's logits stay in float32."""
+        self.to(device, dtype)
+        self.value_head.float()
+        return self
 
 
 def _variance(norm: nn.BatchNorm2d) -> torch.Tensor:

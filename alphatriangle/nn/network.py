@@ -62,7 +62,9 @@ class NeuralNetwork:
         """Let :meth:`evaluate` use the present weights of ``model``."""
         with torch.no_grad():
             inference = InferenceNet(self.model)
-        self._inference = _channels_last(inference.to(self.device, self.inference_dtype)).eval()
+        self._inference = _channels_last(
+            inference.with_precision(self.device, self.inference_dtype)
+        ).eval()
 
     def state_dict(self) -> FlatState:
         """All weights and batch-norm statistics, as they are in use: torch's convention."""

@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, StoredCommit,
 def damages(content: bytes, rng: random.Random) -> list[tuple[str, bytes]]:
     """Copies of ``content`` with one byte changed, or with the end missing."""
     size = len(content)
-    places = range(size) if size <= SMALL else sorted(rng.sample(range(size), POSITIONS))
+    places = range(size) if size <= SMALL else sorted(rng.sample(range(size), min(size, POSITIONS)))
     lengths = sorted(rng.sample(range(size), min(size, POSITIONS // 10)))
     changed = []
     for place in places:
