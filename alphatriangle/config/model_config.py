@@ -26,6 +26,9 @@ class ModelConfig(Section):
     """Highest value of the support; returns reach about 1.1 / (1 - gamma)."""
     inference_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of self-play and evaluation; ``auto`` is decided once by capability and kept."""
+    fused_inference: Literal["auto", "off"] = "auto"
+    """Fused convolutions for self-play and evaluation on a CPU; ``auto`` uses them where torch has
+    them and they compute the same. Kept like the arithmetic."""
 
     @model_validator(mode="after")
     def _support_is_an_interval(self) -> Self:

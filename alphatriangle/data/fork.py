@@ -107,7 +107,7 @@ def _share(source: Path, target: Path) -> None:
 
 
 # What decides how a run computes stays as it was.
-_KEPT = {"inference_dtype", "training_dtype", "num_threads"}
+_KEPT = {"inference_dtype", "fused_inference", "training_dtype", "num_threads"}
 
 
 def _describe(source: PathManager, target: PathManager, commit: Commit) -> None:

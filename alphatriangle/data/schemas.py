@@ -154,6 +154,8 @@ class RunInfo(BaseModel):
     mlflow_run_id: str | None = None
     inference_dtype: str | None = None
     """Arithmetic of self-play, chosen at the start and kept."""
+    fused_inference: bool = False
+    """Whether self-play fuses its convolutions, likewise."""
     training_dtype: str = "float32"
     """Arithmetic of the learner, likewise; runs that do not say so began with float32."""
     num_threads: int | None = None

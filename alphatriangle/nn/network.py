@@ -11,7 +11,8 @@ import torch
 from alphatriangle.config import ModelConfig
 from alphatriangle.features.encoder import OTHER_FEATURES, PLANES, encode_into
 from alphatriangle.game.geometry import CELLS, COLS, ROWS
-from alphatriangle.nn.model import AlphaTriangleNet, InferenceNet
+from alphatriangle.nn.inference import FusedNet, InferenceNet, can_fuse
+from alphatriangle.nn.model import AlphaTriangleNet
 from alphatriangle.utils.device import choose_device, choose_dtype
 from alphatriangle.utils.flat import FlatState, flatten
 from alphatriangle.utils.types import Evaluation
@@ -50,6 +51,8 @@ class NeuralNetwork:
         self.config = config
         self.device = choose_device(device)
         self.inference_dtype = choose_dtype(config.inference_dtype, self.device)
+        self.fused: bool | None = None if config.fused_inference == "auto" else False
+        """Whether :meth:`evaluate` uses fused convolutions; decided by capability."""
         self.model = _channels_last(AlphaTriangleNet(config).to(self.device))
         # It stays true: the model is trained in place, and torch loads weights in place.
         self.flat_parameters = flatten(list(self.model.parameters()))
@@ -62,9 +65,18 @@ class NeuralNetwork:
         """Let :meth:`evaluate` use the present weights of ``model``."""
         with torch.no_grad():
             inference = InferenceNet(self.model)
-        self._inference = _channels_last(
-            inference.with_precision(self.device, self.inference_dtype)
-        ).eval()
+        plain = _channels_last(inference.with_precision(self.device, self.inference_dtype)).eval()
+        if self.fused is None:
+            self.fused = can_fuse(plain, self.device, self.inference_dtype)
+        self._inference: InferenceNet | FusedNet = FusedNet(plain) if self.fused else plain
+
+    def arithmetic(self) -> ModelConfig:
+        """The configuration with what was decided by capability written out."""
+        decided = {
+            "inference_dtype": str(self.inference_dtype).removeprefix("torch."),
+            "fused_inference": "auto" if self.fused else "off",
+        }
+        return self.config.model_copy(update=decided)
 
     def state_dict(self) -> FlatState:
         """All weights and batch-norm statistics, as they are in use: torch's convention."""

@@ -139,14 +139,13 @@ class InProcessPlay:
 class SelfPlayWorker:
     """The Ray side: one process, one thread, one pool of games."""
 
-    def __init__(self, config_fields: dict[str, Any], inference_dtype: str, device: str) -> None:
+    def __init__(self, config_fields: dict[str, Any], device: str) -> None:
         import torch
 
         keep_freed_memory()
         torch.set_num_threads(1)
         config = Config.model_validate(config_fields)
-        model = config.model.model_copy(update={"inference_dtype": inference_dtype})
-        self._network = NeuralNetwork(model, device)
+        self._network = NeuralNetwork(config.model, device)
         self._self_play = make_self_play(self._network, config)
         self._weights_version = -1
 
@@ -203,12 +202,11 @@ class RayPlay:
         options = {"num_cpus": 1 if enough else 0, "scheduling_strategy": "SPREAD"}
         # Workers compute on the CPU. What was chosen for this process holds for them only when it
         # does so too; otherwise their own capability decides.
-        dtype: str = self._config.model.inference_dtype
+        config = self._config
         if self._network.device.type == "cpu":
-            dtype = str(self._network.inference_dtype).removeprefix("torch.")
-        fields = self._config.model_dump(mode="json")
+            config = config.model_copy(update={"model": self._network.arithmetic()})
         actor = ray.remote(SelfPlayWorker).options(**options)
-        return actor.remote(fields, dtype, "cpu")
+        return actor.remote(config.model_dump(mode="json"), "cpu")
 
     def _publish_weights(self) -> None:
         import ray

@@ -114,7 +114,10 @@ def make_network(config: Config, info: RunInfo | None) -> NeuralNetwork:
     """The network, with the arithmetic the run began with."""
     model = config.model
     if info is not None and info.inference_dtype is not None:
-        model = model.model_copy(update={"inference_dtype": info.inference_dtype})
+        kept = {"inference_dtype": info.inference_dtype}
+        if not info.fused_inference:
+            kept["fused_inference"] = "off"
+        model = model.model_copy(update=kept)
     seed_everything(config.train.seed)
     return NeuralNetwork(model, config.train.device)
 
@@ -136,6 +139,7 @@ def describe_run(plan: RunPlan, info: RunInfo | None, trainer: Trainer) -> RunIn
         "steps_per_round": plan.steps_per_round,
         "started_from": plan.started_from,
         "inference_dtype": str(trainer.network.inference_dtype).removeprefix("torch."),
+        "fused_inference": bool(trainer.network.fused),
         "training_dtype": str(trainer.dtype).removeprefix("torch."),
         "num_threads": torch.get_num_threads(),
     }

@@ -9,7 +9,7 @@ import torch
 from alphatriangle.config import Config, ModelConfig
 from alphatriangle.features import encode
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
-from alphatriangle.nn.model import InferenceNet
+from alphatriangle.nn.inference import FusedNet, InferenceNet, can_fuse
 from alphatriangle.utils.device import DeviceNotAvailableError, choose_device
 from tests.conftest import make_network, tiny_config
 from tests.features.test_encoder import random_rows
@@ -41,6 +41,39 @@ def test_folded_batch_norm_computes_the_same(config: Config) -> None:
     np.testing.assert_allclose(evaluation.logits, expected[0].numpy(), atol=1e-4, rtol=1e-4)
     values = network.model.expected_value(expected[1]).numpy()
     np.testing.assert_allclose(evaluation.values, values, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("batch", [1, 7, 128])
+def test_fused_convolutions_compute_the_same(dtype: str, batch: int) -> None:
+    """Whole networks in which nothing is zero."""
+    network = trained_a_little(tiny_config(model={"inference_dtype": dtype}))
+    torch.nn.init.normal_(network.model.policy_head.weight)
+    torch.nn.init.normal_(network.model.value_head.weight)
+    precision = getattr(torch, dtype)
+    plain = InferenceNet(network.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain = plain.with_precision(network.device, precision).eval()
+    if not can_fuse(plain, network.device, precision):
+        pytest.skip("this torch or this processor has no fused convolutions")
+    rows = random_rows(batch)
+    grid, other = encode(rows.boards, rows.slots)
+    inputs = (
+        torch.from_numpy(grid).to(precision, memory_format=torch.channels_last),
+        torch.from_numpy(other).to(precision),
+    )
+    with torch.inference_mode():
+        expected, fused = plain(*inputs), FusedNet(plain)(*inputs)
+    rough = 0.05 if dtype == "bfloat16" else 1e-4
+    for one, reference in zip(fused, expected, strict=True):
+        spread = float(reference.float().std())
+        assert float((one.float() - reference.float()).abs().mean()) < rough * spread
+
+
+def test_fusing_is_for_cpus_and_can_be_switched_off() -> None:
+    network = make_network(tiny_config(model={"fused_inference": "off"}))
+    assert network.fused is False
+    assert network.arithmetic().fused_inference == "off"
+    assert not can_fuse(InferenceNet(network.model), torch.device("cuda"), torch.float32)
 
 
 def test_bfloat16_stays_near_float32() -> None:
