@@ -10,7 +10,7 @@ import torch
 from alphatriangle.config import EnvConfig, ModelConfig, SearchConfig, TrainConfig
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, SelfPlay, Trainer
-from alphatriangle.utils.device import choose_inference_dtype
+from alphatriangle.utils.device import choose_dtype
 from benchmarks.timing import Result, seconds
 
 GAMES = 128
@@ -20,17 +20,20 @@ def run() -> list[Result]:
     """Measure on the ``laptop`` network, 64 channels x 4 blocks."""
     torch.set_num_threads(1)
     results = []
-    rates = {}
-    best = choose_inference_dtype("auto", torch.device("cpu"))
-    for dtype in ("float32", str(best).removeprefix("torch.")):
-        model = ModelConfig(inference_dtype=dtype, value_max=120.0)  # type: ignore[arg-type]
+    rates: dict[str, float] = {}
+    best = str(choose_dtype("auto", torch.device("cpu"))).removeprefix("torch.")
+    for dtype, fused in (("float32", "off"), (best, "off"), (best, "auto")):
+        model = ModelConfig.model_validate(
+            {"inference_dtype": dtype, "fused_inference": fused, "value_max": 120.0}
+        )
         network = NeuralNetwork(model, "cpu")
+        name = f"{dtype}, fused" if network.fused else dtype
         boards = np.random.default_rng(0).integers(0, 2**60, (GAMES, 2)).astype(np.uint64)
         slots = np.tile(np.array([3, 7, 11], np.int8), (GAMES, 1))
         bare = seconds(lambda n=network, b=boards, s=slots: n.evaluate(b, s), 20)  # type: ignore[misc]
-        rates[dtype] = GAMES / bare
-        ratio = f"{rates[dtype] / rates['float32']:.2f} x float32"
-        results.append(Result(f"positions/s, bare network, {dtype}", f"{rates[dtype]:,.0f}", ratio))
+        rates[name] = GAMES / bare
+        ratio = f"{rates[name] / rates['float32']:.2f} x float32"
+        results.append(Result(f"positions/s, bare network, {name}", f"{rates[name]:,.0f}", ratio))
     player = SelfPlay(
         network, SearchConfig(), EnvConfig(), games=GAMES, gamma=0.99, n_step=3, seed=1
     )
@@ -41,7 +44,7 @@ def run() -> list[Result]:
     elapsed = time.perf_counter() - begin
     positions = played.health["positions"] / elapsed
     simulations = played.health["simulations"] / elapsed
-    against = f"{positions / rates[dtype]:.2f} x bare network"
+    against = f"{positions / rates[name]:.2f} x bare network"
     results.append(Result("positions/s in self-play", f"{positions:,.0f}", against))
     free = f"{simulations / positions:.2f} a position"
     results.append(Result("simulations/s in self-play", f"{simulations:,.0f}", free))
