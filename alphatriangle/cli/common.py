@@ -16,7 +16,7 @@ from rich.console import Console
 
 from alphatriangle.config import ConfigError, PersistenceConfig
 from alphatriangle.data.errors import DataError
-from alphatriangle.utils.device import DeviceNotAvailableError
+from alphatriangle.utils.errors import DeviceNotAvailableError
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from alphatriangle.data.runs import RunSummary
-from alphatriangle.training.evaluation import PlayerScore, difference
+if TYPE_CHECKING:
+    from alphatriangle.data.runs import RunSummary
+    from alphatriangle.training.evaluation import PlayerScore
 
 
 def scores_table(
     scores: Sequence[PlayerScore], title: str, subject: PlayerScore | None = None
 ) -> Table:
     """Players and their means with 95% intervals; with a ``subject``, how far it is ahead."""
+    from alphatriangle.training.evaluation import difference
+
     table = Table(title=title, title_justify="left")
     table.add_column("player")
     table.add_column("score", justify="right")

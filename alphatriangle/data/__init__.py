@@ -1,11 +1,17 @@
 """Persistence of training state: see README.md for the promises and the layout."""
 
-from alphatriangle.data.data_manager import DataManager
-from alphatriangle.data.digest import state_digest
-from alphatriangle.data.errors import DataError
-from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState
-from alphatriangle.data.serializer import Serializer
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from alphatriangle.data.data_manager import DataManager
+    from alphatriangle.data.digest import state_digest
+    from alphatriangle.data.errors import DataError
+    from alphatriangle.data.path_manager import PathManager
+    from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState
+    from alphatriangle.data.serializer import Serializer
 
 __all__ = [
     "BufferData",
@@ -17,3 +23,21 @@ __all__ = [
     "Serializer",
     "state_digest",
 ]
+
+_HOMES: Final = {
+    "BufferData": "schemas",
+    "CheckpointData": "schemas",
+    "DataError": "errors",
+    "DataManager": "data_manager",
+    "LoadedTrainingState": "schemas",
+    "PathManager": "path_manager",
+    "Serializer": "serializer",
+    "state_digest": "digest",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, so that whoever needs only an error or a path does not wait for torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

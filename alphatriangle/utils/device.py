@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-
-class DeviceNotAvailableError(ValueError):
-    """The device asked for does not exist on this machine."""
+from alphatriangle.utils.errors import DeviceNotAvailableError
 
 
 def choose_device(requested: str) -> torch.device:

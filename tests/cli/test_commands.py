@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -302,3 +304,18 @@ def test_settings_come_from_file_and_command_line(tmp_path: Path) -> None:
     saved = json.loads((tmp_path / ".alphatriangle_data/runs/r/configs.json").read_text())
     assert saved["train"]["batch_size"] == 12
     assert saved["train"]["learning_rate"] == 0.5
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    """Heavy libraries are imported by what uses them: help answers at once."""
+    code = """
+import sys
+import alphatriangle.cli.app
+import alphatriangle.data.errors
+heavy = {"torch", "ray", "mlflow", "numba", "pyarrow", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+from alphatriangle.data import DataManager, __all__
+import alphatriangle.data as data
+assert all(getattr(data, name).__name__ == name for name in __all__)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

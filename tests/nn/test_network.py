@@ -10,7 +10,8 @@ from alphatriangle.config import Config, ModelConfig
 from alphatriangle.features import encode
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
 from alphatriangle.nn.inference import FusedNet, InferenceNet, can_fuse
-from alphatriangle.utils.device import DeviceNotAvailableError, choose_device
+from alphatriangle.utils.device import choose_device
+from alphatriangle.utils.errors import DeviceNotAvailableError
 from tests.conftest import make_network, tiny_config
 from tests.features.test_encoder import random_rows
 
