@@ -10,6 +10,7 @@ from alphatriangle import __version__
 from alphatriangle.cli import runs, ui
 from alphatriangle.cli.evaluate import evaluate
 from alphatriangle.cli.train import train
+from alphatriangle.cli.watch import watch
 
 app = typer.Typer(
     name="alphatriangle",
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(watch)
 app.add_typer(runs.app, name="runs")
 app.add_typer(ui.app, name="ui")
 

@@ -306,6 +306,34 @@ def test_settings_come_from_file_and_command_line(tmp_path: Path) -> None:
     assert saved["train"]["learning_rate"] == 0.5
 
 
+def test_watch_shows_recorded_games(trained: Path, tmp_path: Path) -> None:
+    data = ["--data-dir", str(trained)]
+    best = alphatriangle("watch", "r", *data)
+    assert best.returncode == 0, best.stderr
+    title, *lines = best.stdout.splitlines()
+    assert title.startswith("run 'r': game ")
+    assert lines[0].endswith("empty board")
+    final = float(lines[-1].rpartition(" ")[2])
+    assert final == pytest.approx(float(title.rpartition(" ")[2]), abs=0.005)
+    latest = alphatriangle("watch", *data, "--game", "latest")
+    assert latest.returncode == 0, latest.stderr
+    page = tmp_path / "game.html"
+    assert alphatriangle("watch", "r", *data, "--html", str(page)).returncode == 0
+    assert page.read_text().startswith("<!doctype html>")
+    missing = alphatriangle("watch", "r", *data, "--game", "no-number")
+    assert missing.returncode == 2
+    assert "there are best, latest, and" in missing.stderr
+    games = tmp_path / "games.arrow"
+    saved = ["--games", "3", "--against", "none", "--save-games", str(games)]
+    assert alphatriangle("eval", "r", *data, *saved).returncode == 0
+    from_file = alphatriangle("watch", "--games", str(games), "--game", "2")
+    assert from_file.returncode == 0, from_file.stderr
+    assert "game 2, score" in from_file.stdout
+    nothing = alphatriangle("watch", "--data-dir", str(tmp_path / "empty"))
+    assert nothing.returncode == 2
+    assert "no run to watch" in nothing.stderr
+
+
 def test_help_does_not_wait_for_torch() -> None:
     """Heavy libraries are imported by what uses them: help answers at once."""
     code = """

@@ -1,0 +1,1 @@
+"""Looking at recorded games: in the terminal and as a page."""
