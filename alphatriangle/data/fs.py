@@ -107,11 +107,20 @@ def write_bytes(path: Path, data: bytes) -> FileDigest:
 def append_line(path: Path, line: str) -> None:
     """Append one line to a log that survives a crash up to its last complete line."""
     is_new = not path.exists()
+    # What a crash has torn stays a line of its own.
+    start = b"" if is_new or _ends_with_a_line(path) else b"\n"
     with disk.append(path) as f:
-        f.write(line.encode() + b"\n")
+        f.write(start + line.encode() + b"\n")
         disk.sync(f)
     if is_new:
         disk.sync_folder(path.parent)
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with disk.open(path) as f:
+        size = f.seek(0, os.SEEK_END)
+        f.seek(max(size - 1, 0))
+        return f.read(1) in (b"", b"\n")
 
 
 def read_bytes(path: Path) -> bytes:

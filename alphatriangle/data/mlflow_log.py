@@ -75,7 +75,7 @@ class MlflowUploads:
         self._client = client
         self._run_id = run_id
         self._paths = paths
-        self._done = _uploaded(paths.uploads)
+        self._done = uploaded_files(paths.uploads)
         self._wake = threading.Event()
         self._idle = threading.Event()
         self._stopping = False
@@ -162,8 +162,8 @@ class MlflowUploads:
         self.waiting = 0
 
 
-def _uploaded(log: Path) -> dict[str, str]:
-    """What the log says has been uploaded; a torn last line is an upload to repeat."""
+def uploaded_files(log: Path) -> dict[str, str]:
+    """Path -> sha256 of what the log says has been uploaded; a torn line is an upload to repeat."""
     done: dict[str, str] = {}
     if log.exists():
         for line in log.read_bytes().splitlines():

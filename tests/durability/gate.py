@@ -45,6 +45,13 @@ MUTANTS = [
     Mutant("fsync of any folder", "disk.py", "            os.fsync(descriptor)", "            pass", CRASH),
     Mutant("fsync of a written file", "fs.py", "            disk.sync(raw)\n", "            raw.flush()\n", CRASH),
     Mutant(
+        "a line of its own after a torn one",
+        "fs.py",
+        """start = b"" if is_new or _ends_with_a_line(path) else b"\\n\"""",
+        'start = b""',
+        CRASH,
+    ),
+    Mutant(
         "fsync of the folder of a written file",
         "fs.py",
         "    disk.sync_folder(path.parent)\n    rest()\n    return digest",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from alphatriangle.data.disk import disk
 from alphatriangle.data.errors import CheckpointNotFoundError, RunNotFoundError
 from alphatriangle.data.fork import fork_run
 from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.mlflow_log import uploaded_files
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.schemas import LoadedTrainingState, RunInfo
 from alphatriangle.training.setup import restore_learner
@@ -296,3 +298,45 @@ def test_every_crash_point_of_a_fork(tmp_path: Path) -> None:
         shutil.rmtree(root)
     assert found > 0
     report("crash points: fork", states=tried, lost=0)
+
+
+def test_every_crash_point_of_uploading(tmp_path: Path) -> None:
+    """What the log of uploads says has been uploaded; what was acknowledged is never forgotten."""
+    config = tiny_config(tmp_path, persistence={"mlflow": True})
+    training = started(config)
+    manager = training.manager
+    manager.write_run_info(
+        RunInfo(run_name="tiny", created_at="", target_steps=99, steps_per_round=99)
+    )
+    assert manager.start_mlflow() is None
+    uploads = manager._uploads
+    assert uploads is not None
+    with recording(tmp_path / "data" / "runs") as log:
+        for _ in range(2):
+            training.commit()
+            assert uploads.drain(60)
+            log.mark(uploaded_files(manager.paths.uploads))
+    manager.close()
+    everything = uploaded_files(manager.paths.uploads)
+    assert len(everything) >= 6
+    acknowledged: dict[str, str] = {}
+
+    def known(mark: object) -> None:
+        assert isinstance(mark, dict)
+        acknowledged.update(mark)
+
+    root = tmp_path / "crashed"
+    tried = 0
+    for tree in crash_states(log, known):
+        tried += 1
+        root.mkdir()
+        write_tree(root, tree)
+        file = root / "tiny" / "mlflow_uploads.jsonl"
+        done = uploaded_files(file)
+        assert acknowledged.items() <= done.items() <= everything.items()
+        if file.parent.exists():
+            # The next start adds to it, also where the last line is torn.
+            fs.append_line(file, json.dumps({"path": "next", "sha256": "0"}))
+            assert uploaded_files(file) == {**done, "next": "0"}
+        shutil.rmtree(root)
+    report("crash points: uploading", states=tried, lost=0)
