@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from alphatriangle import __version__
-from alphatriangle.cli import runs, ui
+from alphatriangle.cli import config, runs, ui
 from alphatriangle.cli.evaluate import evaluate
 from alphatriangle.cli.train import train
 from alphatriangle.cli.watch import watch
@@ -23,6 +23,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command()(watch)
 app.add_typer(runs.app, name="runs")
+app.add_typer(config.app, name="config")
 app.add_typer(ui.app, name="ui")
 
 

@@ -82,10 +82,13 @@ def read_toml(path: Path) -> Layer:
         raise ConfigError(f"cannot read the config file {path}: {e.strerror}") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path} is not TOML: {e}") from e
+    layer: Layer = {}
     for key, value in data.items():
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: {key!r} stands outside a section such as [train]")
-    return data
+        # TOML has no null; as with --set, the word stands for it.
+        layer[key] = {k: None if v == "none" else v for k, v in value.items()}
+    return layer
 
 
 def parse_setting(text: str) -> Layer:

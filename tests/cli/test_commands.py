@@ -334,6 +334,24 @@ def test_watch_shows_recorded_games(trained: Path, tmp_path: Path) -> None:
     assert "no run to watch" in nothing.stderr
 
 
+def test_config_is_shown_compared_and_described(trained: Path, tmp_path: Path) -> None:
+    shown = alphatriangle("config", "show", "quick", "--set", "train.batch_size=128")
+    assert shown.returncode == 0, shown.stderr
+    file = tmp_path / "mine.toml"
+    file.write_text(shown.stdout)
+    again = alphatriangle("config", "show", "full", "--config", str(file))
+    assert again.stdout == shown.stdout, "what is shown can be used"
+    data = ["--data-dir", str(trained)]
+    diff = alphatriangle("config", "diff", "quick", "r", *data, "--json")
+    assert json.loads(diff.stdout)["train.run_name"] == [None, "r"]
+    assert alphatriangle("config", "diff", "quick", "quick").stdout == "no difference\n"
+    schema = json.loads(alphatriangle("config", "schema").stdout)
+    assert schema["properties"]["train"]
+    missing = alphatriangle("config", "show", "gone", *data)
+    assert missing.returncode == 2
+    assert "'gone' is no preset" in missing.stderr
+
+
 def test_help_does_not_wait_for_torch() -> None:
     """Heavy libraries are imported by what uses them: help answers at once."""
     code = """

@@ -1,0 +1,132 @@
+"""``alphatriangle config``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from alphatriangle.cli.common import (
+    AsJson,
+    DataDir,
+    Debug,
+    UsageError,
+    console_for,
+    persistence,
+    print_json,
+    reported_errors,
+)
+from alphatriangle.config import (
+    PRESETS,
+    Config,
+    Layer,
+    build,
+    merge,
+    parse_setting,
+    preset,
+    read_toml,
+)
+from alphatriangle.config.toml import differences, to_toml, toml_value
+
+app = typer.Typer(no_args_is_help=True, help="Look at settings.")
+
+Source = Annotated[str, typer.Argument(help=f"A preset ({', '.join(PRESETS)}) or a run.")]
+
+
+def _settings(source: str, data_dir: Path | None) -> Layer:
+    """The settings of a preset or of a run."""
+    if source in PRESETS:
+        return preset(source)
+    from alphatriangle.data.path_manager import PathManager
+
+    path = PathManager(persistence(data_dir), source).configs
+    try:
+        settings: Layer = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(
+            f"{source!r} is no preset ({', '.join(PRESETS)}) and no run with a {path}"
+        ) from None
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{path} cannot be read: {e}") from e
+    return settings
+
+
+@app.command()
+def show(
+    source: Source = "laptop",
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings over it.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="section.field=value, over both; repeatable.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Print the settings of a preset or a run as TOML that explains itself.
+
+    What it prints can be changed and given to train --config.
+
+    Example:
+
+      alphatriangle config show quick > mine.toml
+
+    Exit codes: 0 done; 2 bad input.
+    """
+    with reported_errors(debug):
+        over: Layer = read_toml(config) if config is not None else {}
+        over = merge(over, *[parse_setting(text) for text in set_ or []])
+        settings = build(merge(_settings(source, data_dir), over))
+        if as_json:
+            print_json(settings.model_dump(mode="json"))
+        else:
+            typer.echo(to_toml(settings), nl=False)
+
+
+@app.command()
+def diff(
+    one: Source,
+    other: Source,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Print where the settings of two presets or runs differ.
+
+    Example:
+
+      alphatriangle config diff quick laptop
+
+    Exit codes: 0 done, also when nothing differs; 2 bad input.
+    """
+    with reported_errors(debug):
+        left, right = (build(_settings(name, data_dir)) for name in (one, other))
+        found = differences(left, right)
+        if as_json:
+            print_json({key: _plain(values) for key, values in found.items()})
+            return
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for column in ("setting", one, other):
+            table.add_column(column, overflow="fold")
+        for key, values in found.items():
+            table.add_row(key, *map(toml_value, values))
+        console_for(as_json).print(table if found else "no difference")
+
+
+def _plain(values: tuple[Any, ...]) -> list[Any]:
+    return [str(v) if isinstance(v, Path) else v for v in values]
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a configuration, for editors.
+
+    Example:
+
+      alphatriangle config schema > alphatriangle.schema.json
+
+    Exit code: 0.
+    """
+    print_json(Config.model_json_schema())
