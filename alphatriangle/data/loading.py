@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.commits import (
@@ -35,6 +36,9 @@ from alphatriangle.data.segments import SegmentedExperiences
 from alphatriangle.data.serializer import Serializer
 
 logger = logging.getLogger(__name__)
+
+_ATTEMPTS: Final = 20
+"""A reader that retention overtakes looks again so often, then takes what it could read."""
 
 
 def load_commit(
@@ -110,18 +114,19 @@ def load_for_reading(
     if not paths.run.is_dir():
         raise RunNotFoundError(f"there is no run {run_name!r} in {paths.runs}")
     serializer = Serializer(persist_config.allowed_globals)
-    while True:
+    for attempt in range(1, _ATTEMPTS + 1):
         known = list_commits(paths)
         wanted = known if step is None else of_step(known, run_name, step)
         try:
             state = load_newest(paths, wanted, serializer)
         except NoSoundCommitError:
-            if not _some_are_gone(s.path for s in wanted.commits):
+            if attempt == _ATTEMPTS or not _some_are_gone(s.path for s in wanted.commits):
                 raise
         else:
-            if not _some_are_gone(Path(r.path) for r in state.rejected):
-                return state
+            if attempt == _ATTEMPTS or not _some_are_gone(Path(r.path) for r in state.rejected):
+                break
         # Retention of a training process removed some under our eyes: there are newer ones.
+    return state
 
 
 def _some_are_gone(commits: Iterable[Path]) -> bool:
