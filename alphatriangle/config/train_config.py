@@ -20,9 +20,9 @@ class TrainConfig(Section):
     """Training steps in all."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """Where the learner computes: auto, cpu, cuda, cuda:N or mps."""
-    training_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    training_dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     """Arithmetic of the learner's forward and backward pass; weights, optimizer and losses stay in
-    float32. ``auto`` is decided once by capability and kept."""
+    float32. ``auto`` takes bfloat16 where the hardware has it, once, and it is kept."""
     num_threads: int = Field(default=0, ge=0, le=1024)
     """torch threads of the training process; 0 means all cores that no worker uses."""
 
