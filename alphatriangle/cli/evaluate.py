@@ -66,7 +66,7 @@ def evaluate(
     with reported_errors(debug):
         from alphatriangle.config import build
         from alphatriangle.data.loading import load_for_reading
-        from alphatriangle.data.runs import summarize_runs
+        from alphatriangle.data.runs import latest_run
         from alphatriangle.data.segments import write_episodes
         from alphatriangle.game.players import PLAYERS
         from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
@@ -89,7 +89,7 @@ def evaluate(
                 raise UsageError(f"{file}: its folder does not exist")
         config = persistence(data_dir)
         if run is None:
-            latest = next((r for r in summarize_runs(config) if r.commits), None)
+            latest = latest_run(config)
             if latest is None:
                 raise UsageError(
                     f"{config.root_data_dir} has no run to evaluate; "
