@@ -6,6 +6,7 @@ more than moving its bytes.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,10 @@ class FlatState(dict[Any, Any]):
             return target.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
         return {key: _mapped(value, moved) for key, value in self.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the plain dictionary that any program, and ``torch.load``, can read."""
+        return OrderedDict, (), None, None, iter(self.items())
 
 
 def _mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

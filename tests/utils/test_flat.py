@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphatriangle.config import ModelConfig
+from alphatriangle.nn import NeuralNetwork
 from alphatriangle.utils.flat import FlatState, flatten, views
 
 SHAPES = st.lists(st.lists(st.integers(1, 5), max_size=4).map(tuple), min_size=1, max_size=6)
@@ -53,3 +57,13 @@ def test_a_flat_state_moves_to_other_memory() -> None:
     assert moved[1]["n"].item() == 6
     assert moved[1]["x"] == 2
     assert moved["a"].untyped_storage().data_ptr() == copies[0].untyped_storage().data_ptr()
+
+
+def test_anybody_can_read_what_torch_saves_of_it(tmp_path: Path) -> None:
+    network = NeuralNetwork(ModelConfig(conv_channels=4, num_residual_blocks=1), "cpu")
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    loaded = torch.load(tmp_path / "weights.pt")
+    assert not isinstance(loaded, FlatState)
+    assert list(loaded) == list(network.state_dict())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded[name], tensor)
