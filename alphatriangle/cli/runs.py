@@ -114,6 +114,8 @@ def show_run(
             console.print(text, highlight=False, markup=False, soft_wrap=True)
         for rejected in facts["rejected_commits"]:
             console.print(f"passed over   {rejected['reason']}", style="red", soft_wrap=True)
+        for recording in facts["damaged_recordings"]:
+            console.print(f"games lost    {recording['reason']}", style="red", soft_wrap=True)
 
 
 @app.command("verify")
@@ -202,6 +204,7 @@ def explain_resume(
                 "step": state.commit.global_step,
                 "created_at": state.commit.created_at,
                 "passed_over": [r.model_dump() for r in state.rejected],
+                "damaged_recordings": [d.model_dump() for d in state.damaged_recordings],
             }
         if as_json:
             print_json(facts)
@@ -213,6 +216,9 @@ def explain_resume(
             console.print(text, highlight=False, markup=False, soft_wrap=True)
             for rejected in facts["passed_over"]:
                 console.print(f"passed over: {rejected['reason']}", style="red", soft_wrap=True)
+            for recording in facts["damaged_recordings"]:
+                text = f"recorded games are lost: {recording['reason']}"
+                console.print(text, style="red", soft_wrap=True)
 
 
 @app.command("prune")

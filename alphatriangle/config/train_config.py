@@ -50,6 +50,9 @@ class TrainConfig(Section):
     """Rows before the first training step."""
     batch_size: int = Field(default=256, ge=1)
     """Rows of a training step."""
+    augment_symmetry: bool = False
+    """Show every sampled row in a random view: the board turned or mirrored, its slots reordered.
+    (The deals are not quite symmetric: see ``features/symmetry.py``.)"""
     use_per: bool = False
     """Prioritised replay, proportional variant (Schaul et al., 2016); otherwise uniform."""
     per_alpha: float = Field(default=0.6, ge=0.0, le=1.0)

@@ -78,6 +78,10 @@ class Capture:
     """Waits for the statistics of this moment, and so for the curves up to it to be durable."""
     nbytes: int = 0
     """Bytes that were copied."""
+    best_sequence: int | None = None
+    """The best commit before this one."""
+    held: frozenset[int] = frozenset()
+    """Steps whose commits retention must leave alone."""
     time: float = field(default_factory=time.time)
     """Seconds since 1970."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alphatriangle.data import fs
 from alphatriangle.data.errors import (
@@ -20,7 +21,13 @@ from alphatriangle.data.errors import (
     reading_failed,
 )
 from alphatriangle.data.path_manager import PathManager, unused
-from alphatriangle.data.schemas import Commit, CommittedFile, FileKind, RejectedCommit
+from alphatriangle.data.schemas import (
+    Commit,
+    CommittedFile,
+    DamagedFile,
+    FileKind,
+    RejectedCommit,
+)
 from alphatriangle.data.serializer import read_json
 
 
@@ -44,8 +51,16 @@ class _SealedCommit(Commit):
     seal: str
 
 
+def _record(commit: Commit) -> dict[str, Any]:
+    record = commit.model_dump(mode="json")
+    if record["best_sequence"] is None:
+        # Older commits do not have it, and their seals must hold.
+        del record["best_sequence"]
+    return record
+
+
 def _seal(commit: Commit) -> str:
-    text = json.dumps(commit.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_record(commit), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -56,7 +71,7 @@ def write_commit(paths: PathManager, commit: Commit) -> StoredCommit:
         OSError: the save does not exist.
     """
     path = unused(paths.commit(commit.global_step))
-    record = {**commit.model_dump(mode="json"), "seal": _seal(commit)}
+    record = {**_record(commit), "seal": _seal(commit)}
     try:
         fs.write_bytes(path, json.dumps(record, indent=1).encode() + b"\n")
     except OSError:
@@ -119,6 +134,13 @@ def of_step(known: CommitList, run_name: str, step: int) -> CommitList:
     return CommitList(commits, [])
 
 
+def best_commit(commits: Sequence[StoredCommit]) -> StoredCommit | None:
+    """Of ``commits``, newest first, the one that the newest says is the best."""
+    if commits and (sequence := commits[0].commit.best_sequence) is not None:
+        return next((s for s in commits if s.commit.sequence == sequence), None)
+    return next((s for s in commits if s.commit.is_best), None)
+
+
 _CORRUPT: dict[FileKind, type[CorruptFileError]] = {
     "checkpoint": CorruptCheckpointError,
     "buffer": CorruptBufferError,
@@ -150,11 +172,27 @@ def verify_file(run: Path, file: CommittedFile) -> None:
         raise corrupt(path, "its bytes are not those that were saved (sha256 differs)")
 
 
-def verify_commit(run: Path, commit: Commit) -> None:
-    """Check every file that a commit names.
+def verify_commit(run: Path, commit: Commit) -> list[DamagedFile]:
+    """Check every file that a commit names; returns the recordings of games that are not sound.
+
+    Recordings are for people. Nothing is trained from them, so that a damaged one is no reason to
+    give up the state beside it; every commit since names it, and all would be lost.
 
     Raises:
-        CorruptFileError: for the first one that is not sound.
+        CorruptFileError: for the first one of the state that is not sound.
     """
+    damaged = []
     for file in commit.files:
-        verify_file(run, file)
+        try:
+            verify_file(run, file)
+        except CorruptFileError as e:
+            if file.kind != "episodes":
+                raise
+            damaged.append(DamagedFile(path=file.path, reason=str(e)))
+    return damaged
+
+
+def without(commit: Commit, damaged: Sequence[DamagedFile]) -> Commit:
+    """The commit as one that does not name these files."""
+    paths = {d.path for d in damaged}
+    return commit.model_copy(update={"files": [f for f in commit.files if f.path not in paths]})

@@ -18,7 +18,7 @@ from alphatriangle.data.capture import (
     Stateful,
     stats_state,
 )
-from alphatriangle.data.commits import list_commits
+from alphatriangle.data.commits import best_commit, list_commits, of_step, without
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
     CorruptRunInfoError,
@@ -80,6 +80,9 @@ class DataManager:
         self._unsaved_episodes: list[Episode] = []
         self._episodes_in_flight = 0
         self._last_report: SaveReport | None = None
+        self._best_sequence: int | None = None
+        self.held: set[int] = set()
+        """Steps whose commits retention must leave alone while this is open."""
         self.last_save_failed = False
         self.uploads_left = 0
         """Files that MLflow had not been given when the manager was closed."""
@@ -199,7 +202,10 @@ class DataManager:
         self._writer.remove_garbage()
         if state.commit is not None:
             lineage = None if state.buffer_data is None else state.buffer_data.lineage
-            self._writer.continue_from(state.commit, lineage)
+            self._writer.continue_from(without(state.commit, state.damaged_recordings), lineage)
+            before = [s for s in known.commits if s.commit.sequence <= state.commit.sequence]
+            best = best_commit(before)
+            self._best_sequence = best.commit.sequence if best else None
         return state
 
     def _load_explicit(self) -> LoadedTrainingState | None:
@@ -370,7 +376,21 @@ class DataManager:
             metrics,
             stats,
             staging.nbytes,
+            best_sequence=self._best_sequence,
+            held=frozenset(self.held),
         )
+
+    def mark_best(self, step: int) -> None:
+        """The checkpoint of this step has proved to be the best: the next commit says so.
+
+        For a verdict that takes longer than the save; where it is known at once, save with
+        ``is_best``. Until then the step belongs into :attr:`held`.
+
+        Raises:
+            CommitNotFoundError: it was never committed, or has been removed meanwhile.
+        """
+        known = list_commits(self.paths)
+        self._best_sequence = of_step(known, self.run_name, step).commits[0].commit.sequence
 
     def poll(self) -> SaveReport | None:
         """The report of a save that has finished since the last call, without waiting.
@@ -401,6 +421,8 @@ class DataManager:
             del self._unsaved_episodes[: self._episodes_in_flight]
             self._episodes_in_flight = 0
             self._last_report = report
+            if report.commit.is_best:
+                self._best_sequence = report.commit.sequence
             if self._uploads:
                 self._uploads.notify()
         return report

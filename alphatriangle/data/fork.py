@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
-from alphatriangle.data.commits import list_commits, verify_commit, write_commit
+from alphatriangle.data.commits import list_commits, verify_commit, without, write_commit
 from alphatriangle.data.disk import disk
 from alphatriangle.data.errors import CorruptFileError, DataError, RunExistsError, SaveFailedError
 from alphatriangle.data.loading import load_newest
@@ -71,6 +71,8 @@ def fork_commit(
     lock.acquire()
     try:
         for file in origin.files:
+            if file.kind == "episodes" and not (source.run / file.path).exists():
+                continue
             _share(source.run / file.path, target.run / file.path)
         now = time.time_ns()
         made = {
@@ -78,13 +80,16 @@ def fork_commit(
             "sequence": 1,
             "created_ns": now,
             "created_at": datetime.fromtimestamp(now / 1e9, UTC).isoformat(timespec="seconds"),
+            "best_sequence": 1 if origin.best_sequence == origin.sequence else None,
         }
         commit = origin.model_copy(update=made)
-        verify_commit(target.run, commit)
+        commit = without(commit, verify_commit(target.run, commit))
         _describe(source, target, commit)
         write_commit(target, commit)
         checkpoint = target.run / commit.of_kind("checkpoint")[0].path
         fs.point_link(target.latest_checkpoint, checkpoint)
+        if commit.best_sequence is not None:
+            fs.point_link(target.best_checkpoint, checkpoint)
         for file in commit.of_kind("buffer"):
             fs.point_link(target.latest_buffer, target.run / file.path)
     except (OSError, CorruptFileError) as e:

@@ -53,7 +53,9 @@ def load_commit(
         DataError: it is not sound.
     """
     commit = stored.commit
-    verify_commit(paths.run, commit)
+    damaged = verify_commit(paths.run, commit)
+    for recording in damaged:
+        logger.warning("recorded games are lost: %s", recording.reason)
     checkpoints = commit.of_kind("checkpoint")
     if len(checkpoints) != 1:
         raise CorruptCheckpointError(stored.path, f"it names {len(checkpoints)} checkpoints")
@@ -68,6 +70,7 @@ def load_commit(
         commit=commit,
         source=str(stored.path),
         rejected=rejected,
+        damaged_recordings=damaged,
     )
 
 

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from alphatriangle.data import fs
-from alphatriangle.data.commits import CommitList, StoredCommit, list_commits, of_step
+from alphatriangle.data.commits import (
+    CommitList,
+    StoredCommit,
+    best_commit,
+    list_commits,
+    of_step,
+)
 from alphatriangle.data.disk import disk
 from alphatriangle.data.errors import (
     CommitNotFoundError,
@@ -91,22 +98,25 @@ def plan_pruning(
     keep_last: int,
     keep_every_steps: int | None = None,
     keep_days: float | None = None,
+    held: Collection[int] = (),
 ) -> PruningPlan:
-    """What the rules would remove. Nothing is touched.
+    """What the rules would remove. Nothing is touched; commits of the steps ``held`` stay as well.
 
     Raises:
         CorruptPinsError: the pins cannot be read.
     """
     known = list_commits(paths)
+    best = best_commit(known.commits)
     facts = [
-        CommitFacts(s.commit.sequence, s.commit.global_step, s.commit.is_best, s.commit.created_ns)
+        CommitFacts(s.commit.sequence, s.commit.global_step, s == best, s.commit.created_ns)
         for s in known.commits
     ]
     doomed = sequences_to_delete(
         facts,
         keep_last=keep_last,
         keep_every_steps=keep_every_steps,
-        pinned=read_pins(paths),
+        pinned=read_pins(paths)
+        | {s.commit.sequence for s in known.commits if s.commit.global_step in held},
         keep_newer_than_ns=None if keep_days is None else time.time_ns() - int(keep_days * _DAY_NS),
     )
     # Between a commit and its links they still lead to the one before: it stays until they move.
@@ -124,9 +134,9 @@ def plan_pruning(
 
 
 def _link_targets(paths: PathManager) -> set[str]:
-    """The files that ``latest.pkl`` and ``buffer.pkl`` lead to now."""
+    """The files that ``latest.pkl``, ``best.pkl`` and ``buffer.pkl`` lead to now."""
     targets = set()
-    for link in (paths.latest_checkpoint, paths.latest_buffer):
+    for link in (paths.latest_checkpoint, paths.best_checkpoint, paths.latest_buffer):
         with contextlib.suppress(OSError):
             targets.add(paths.relative(link.with_name(link.readlink().name)))
     return targets

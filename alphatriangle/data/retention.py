@@ -25,7 +25,7 @@ def sequences_to_delete(
 ) -> set[int]:
     """The commits that no rule keeps.
 
-    Kept are the ``keep_last`` newest, the newest of those marked best, every one whose step is a
+    Kept are the ``keep_last`` newest, the best (of several the newest), every one whose step is a
     positive multiple of ``keep_every_steps``, those pinned (by sequence number), and those made
     after ``keep_newer_than_ns``.
     """

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
-from alphatriangle.data.commits import CommitList, list_commits, verify_file
+from alphatriangle.data.commits import CommitList, best_commit, list_commits, verify_file
 from alphatriangle.data.digest import state_digest
 from alphatriangle.data.errors import CorruptRunInfoError, DataError, RunNotFoundError
 from alphatriangle.data.loading import load_for_reading
@@ -105,11 +105,7 @@ def summarize_run(config: PersistenceConfig, name: str) -> RunSummary:
         last_commit_ns = max(
             (p.stat().st_mtime_ns for p in paths.commits.glob("*.json")), default=0
         )
-    scores = [
-        s.commit.metrics["score"]
-        for s in known.commits
-        if s.commit.is_best and "score" in s.commit.metrics
-    ]
+    best = best_commit(known.commits)
     step = newest.global_step if newest else 0
     state: RunState
     if RunLock(paths).is_held_elsewhere():
@@ -129,7 +125,7 @@ def summarize_run(config: PersistenceConfig, name: str) -> RunSummary:
         target_steps=info.target_steps if info else None,
         episodes=newest.episodes_played if newest else 0,
         score=newest.metrics.get("score") if newest else None,
-        best_score=scores[0] if scores else None,
+        best_score=best.commit.metrics.get("score") if best else None,
         size_bytes=fs.folder_size(paths.run),
         last_commit=newest.created_at if newest else None,
         last_commit_ns=last_commit_ns,
@@ -185,12 +181,14 @@ def describe_run(config: PersistenceConfig, name: str, step: int | None = None) 
             "episodes_played": commit.episodes_played,
             "total_simulations_run": commit.total_simulations_run,
             "is_best": commit.is_best,
+            "best_sequence": commit.best_sequence,
             "metrics": commit.metrics,
             "versions": commit.versions,
             "files": [f.model_dump(exclude_none=True) for f in commit.files],
         },
         "age_seconds": max(time.time() - commit.created_ns / 1e9, 0.0),
         "rejected_commits": [r.model_dump() for r in state.rejected],
+        "damaged_recordings": [d.model_dump() for d in state.damaged_recordings],
         "buffer_rows": 0 if buffer is None else len(buffer),
         "buffer_capacity": None if buffer is None else buffer.capacity,
         "parameters": parameters,

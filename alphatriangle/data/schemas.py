@@ -128,6 +128,10 @@ class Commit(BaseModel):
     episodes_played: int = Field(ge=0)
     total_simulations_run: int = Field(ge=0)
     is_best: bool
+    """Its own checkpoint was known to be the best when it was saved."""
+    best_sequence: int | None = None
+    """The commit whose checkpoint was the best known then, perhaps this one; none where ``is_best``
+    alone tells. A verdict on a checkpoint may come later than its commit, which cannot change."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """What the caller wants to be seen with the commit, such as the score."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -180,6 +184,14 @@ class RejectedCommit(BaseModel):
     reason: str
 
 
+class DamagedFile(BaseModel):
+    """A file that a commit names and that is not what was saved."""
+
+    path: str
+    """Relative to the run folder."""
+    reason: str
+
+
 class LoadedTrainingState(BaseModel):
     """What :meth:`DataManager.load_initial_state` found; empty for a fresh start."""
 
@@ -192,3 +204,5 @@ class LoadedTrainingState(BaseModel):
     """Where it was loaded from, for people."""
     rejected: list[RejectedCommit] = Field(default_factory=list)
     """Newer commits that were not sound, newest first."""
+    damaged_recordings: list[DamagedFile] = Field(default_factory=list)
+    """Recorded games that the commit names and that are lost; its state is whole without them."""

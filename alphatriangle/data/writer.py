@@ -24,6 +24,7 @@ from alphatriangle.data.background import Background
 from alphatriangle.data.capture import Capture
 from alphatriangle.data.commits import (
     StoredCommit,
+    best_commit,
     list_commits,
     read_commit,
     verify_file,
@@ -87,6 +88,7 @@ class CommitWriter:
         # What the next commit finds its rows in: the segments of the last one, perhaps merged.
         self._segments: list[CommittedFile] = []
         self._lineage: str | None = None
+        self._linked_best: int | None = None
         # Files of the save that is being written.
         self._written: list[Path] = []
 
@@ -176,7 +178,7 @@ class CommitWriter:
         self.continue_from(stored.commit, None if state is None else state["lineage"])
         try:
             self._point_links(stored.commit)
-            self._apply_retention()
+            self._apply_retention(capture.held)
             self._merge_small_segments()
         except (OSError, CorruptFileError, FileUnavailableError) as e:
             # Conveniences: the commit is sound without them, and the next save tries again.
@@ -242,6 +244,7 @@ class CommitWriter:
             episodes_played=checkpoint.episodes_played,
             total_simulations_run=checkpoint.total_simulations_run,
             is_best=checkpoint.is_best,
+            best_sequence=self._sequence if checkpoint.is_best else capture.best_sequence,
             metrics=capture.metrics,
             versions=checkpoint.versions,
             files=files,
@@ -306,15 +309,27 @@ class CommitWriter:
         checkpoint = self._paths.run / commit.of_kind("checkpoint")[0].path
         fs.point_link(self._paths.latest_checkpoint, checkpoint)
         failpoint("links.checkpoint")
-        if commit.is_best:
-            fs.point_link(self._paths.best_checkpoint, checkpoint)
+        self._point_best(commit, checkpoint)
         for file in commit.of_kind("buffer"):
             fs.point_link(self._paths.latest_buffer, self._paths.run / file.path)
         failpoint("links.end")
 
-    def _apply_retention(self) -> None:
+    def _point_best(self, commit: Commit, checkpoint: Path) -> None:
+        """Where it leads already it is left alone, after a start it is not known where that is."""
+        if commit.best_sequence is None or commit.best_sequence == self._linked_best:
+            return
+        if commit.best_sequence != commit.sequence:
+            best = best_commit(list_commits(self._paths).commits)
+            if best is None:
+                return
+            checkpoint = self._paths.run / best.commit.of_kind("checkpoint")[0].path
+        fs.point_link(self._paths.best_checkpoint, checkpoint)
+        self._linked_best = commit.best_sequence
+
+    def _apply_retention(self, held: frozenset[int]) -> None:
         plan = plan_pruning(
             self._paths,
+            held=held,
             keep_last=self._config.keep_last,
             keep_every_steps=self._config.keep_every_steps,
             keep_days=self._config.keep_days,

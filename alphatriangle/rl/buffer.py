@@ -13,8 +13,9 @@ import torch
 from alphatriangle.config import TrainConfig
 from alphatriangle.features.encoder import encode, legal_and_policy_into
 from alphatriangle.features.experience import experiences_from_rows, rows_from_experiences
+from alphatriangle.features.symmetry import draw_views
 from alphatriangle.game.geometry import ACTIONS, MAX_LEGAL, SLOTS
-from alphatriangle.utils.seeding import STREAM_SAMPLE, derive_key, draw_shares
+from alphatriangle.utils.seeding import STREAM_SAMPLE, STREAM_VIEW, derive_key, draw_shares
 from alphatriangle.utils.sum_tree import SumTree
 from alphatriangle.utils.types import Batch, Experience, Rows
 
@@ -155,10 +156,15 @@ class ExperienceBuffer:
 
     def _batch(self, indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> Batch:
         rows = self.gather(indices)
-        grid, other = encode(rows.boards, rows.slots)
-        legal = np.empty((len(rows), ACTIONS), np.bool_)
-        policy = np.empty((len(rows), ACTIONS), np.float32)
-        legal_and_policy_into(rows.boards, rows.slots, rows.policies, legal, policy)
+        boards, slots = rows.boards, rows.slots
+        if self._config.augment_symmetry:
+            key = np.uint64(derive_key(self._config.seed, STREAM_VIEW, self.batches_sampled))
+            boards, slots, legal, policy = draw_views(key, boards, slots, rows.policies)
+        else:
+            legal = np.empty((len(rows), ACTIONS), np.bool_)
+            policy = np.empty((len(rows), ACTIONS), np.float32)
+            legal_and_policy_into(boards, slots, rows.policies, legal, policy)
+        grid, other = encode(boards, slots)
         return Batch(
             grid=torch.from_numpy(grid),
             other_features=torch.from_numpy(other),

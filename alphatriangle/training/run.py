@@ -155,6 +155,8 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
         with _log_file(data), stop_on_signals() as stop:
             for rejected in state.rejected:
                 display.note(f"passed over a damaged commit: {rejected.reason}")
+            for recording in state.damaged_recordings:
+                display.note(f"recorded games are lost, nothing else: {recording.reason}")
             loop = _prepare(plan, data, state, display, stop)
             # What was loaded has been copied into its places.
             del state

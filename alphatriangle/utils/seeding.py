@@ -31,6 +31,7 @@ STREAM_GUMBEL: Final = 2
 STREAM_PLAYER: Final = 3
 STREAM_INIT: Final = 4
 STREAM_SAMPLE: Final = 5
+STREAM_VIEW: Final = 6
 
 
 @njit(cache=True, inline="always")

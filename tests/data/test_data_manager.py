@@ -248,7 +248,40 @@ def test_episodes_are_kept_replayable(config: Config) -> None:
     assert episodes[0].moves.tolist() == [1, 2, 300]
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "buffer", "segment", "episodes"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_damaged_recordings_cost_no_training_state(config: Config, damage: str) -> None:
+    training = started(config)
+    training.commit()
+    training.commit()
+    rows = training.rows()
+    training.manager.close()
+    paths = training.manager.paths
+    first, second = (paths.episodes / f"episodes_step_{step}.arrow" for step in (1, 2))
+    if damage == "flip":
+        flip_bit(first, 40)
+    elif damage == "truncate":
+        first.write_bytes(first.read_bytes()[:-1])
+    else:
+        first.unlink()
+    again = Training(config)
+    state = again.manager.load_initial_state()
+    assert state.commit is not None
+    assert state.commit.global_step == 2
+    assert state.rejected == []
+    assert [first.name in d.reason for d in state.damaged_recordings] == [True]
+    assert_same_rows(rows_of(state), rows)
+    again.step = 2
+    again.commit()
+    again.manager.close()
+    newest = reload(config)
+    assert newest.commit is not None
+    assert newest.damaged_recordings == [], "a new commit names sound files only"
+    third = paths.episodes / "episodes_step_3.arrow"
+    named = [Path(f.path).name for f in newest.commit.of_kind("episodes")]
+    assert named == [second.name, third.name]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "buffer", "segment"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_commit_is_passed_over_and_said_so(
     config: Config, kind: str, damage: str

@@ -75,6 +75,64 @@ def test_what_the_links_lead_to_stays_until_they_move(config: Config) -> None:
     assert steps(paths) == [2]
 
 
+def test_a_verdict_that_comes_late_makes_an_older_commit_the_best(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, persistence={"keep_last": 1})
+    training = started(config)
+    training.commit(is_best=True)
+    training.commit()
+    paths = training.manager.paths
+    training.manager.held = {2}
+    training.commit()
+    assert steps(paths) == [3, 2, 1], "held and the best so far"
+    training.manager.mark_best(2)
+    training.manager.held = set()
+    assert paths.best_checkpoint.readlink().name == "checkpoint_step_1.pkl"
+    training.commit()
+    assert paths.best_checkpoint.readlink().name == "checkpoint_step_2.pkl"
+    training.commit()
+    assert steps(paths) == [5, 2]
+    training.manager.close()
+    paths.best_checkpoint.unlink()  # as if a crash had come between commit and link
+
+    again = Training(config)
+    state = again.manager.load_initial_state()
+    assert state.commit is not None
+    assert state.commit.best_sequence == 2
+    again.step = 5
+    again.commit()
+    assert steps(paths) == [6, 2]
+    assert paths.best_checkpoint.readlink().name == "checkpoint_step_2.pkl"
+    again.commit(is_best=True)
+    again.commit()
+    assert steps(paths) == [8, 7]
+    assert paths.best_checkpoint.readlink().name == "checkpoint_step_7.pkl"
+    with pytest.raises(CommitNotFoundError, match="step 2"):
+        again.manager.mark_best(2)
+    again.manager.close()
+
+
+def test_a_fork_of_the_best_commit_has_a_best_one(config: Config) -> None:
+    training = trained(config, 1)
+    training.commit(is_best=True)
+    training.commit()
+    training.manager.close()
+    fork_run(config.persistence, "tiny", "of-best", 2)
+    fork_run(config.persistence, "tiny", "of-latest", 3)
+    best, latest = (PathManager(config.persistence, name) for name in ("of-best", "of-latest"))
+    assert best.best_checkpoint.readlink().name == "checkpoint_step_2.pkl"
+    assert not latest.best_checkpoint.is_symlink()
+    assert list_commits(latest).commits[0].commit.best_sequence is None
+
+
+def test_a_fork_goes_without_recordings_that_are_damaged(config: Config) -> None:
+    training = trained(config, 2)
+    training.manager.close()
+    flip_bit(training.manager.paths.episodes / "episodes_step_1.arrow", 40)
+    commit = fork_run(config.persistence, "tiny", "copy")
+    assert [f.path for f in commit.of_kind("episodes")] == ["episodes/episodes_step_2.arrow"]
+    assert load_for_reading(config.persistence, "copy").damaged_recordings == []
+
+
 def test_pinned_commits_survive_retention_and_pruning(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, persistence={"keep_last": 2})
     training = started(config)
