@@ -41,7 +41,7 @@ TINY: Layer = {
     },
     "search": {"num_simulations": 4, "max_considered_actions": 4},
     "persistence": {"save_freq_steps": 4, "mlflow": False},
-    "stats": {"log_freq_steps": 2, "evaluation_games": 0, "tensorboard": False},
+    "stats": {"log_freq_steps": 2, "evaluation_games": 0, "gate_games": 0, "tensorboard": False},
 }
 
 

@@ -20,6 +20,7 @@ PRESETS: Final[dict[str, Layer]] = {
         },
         "model": {"conv_channels": 32, "num_residual_blocks": 2, "value_hidden": 64},
         "persistence": {"save_freq_steps": 100},
+        "stats": {"gate_freq_steps": 200},
     },
     "laptop": {
         "train": {
@@ -32,7 +33,7 @@ PRESETS: Final[dict[str, Layer]] = {
         },
         "model": {"conv_channels": 64, "num_residual_blocks": 4, "value_max": 120.0},
         "persistence": {"save_freq_steps": 500, "keep_every_steps": 10_000},
-        "stats": {"log_freq_steps": 50},
+        "stats": {"log_freq_steps": 50, "gate_freq_steps": 2_000},
     },
     "full": {
         "train": {
@@ -52,7 +53,7 @@ PRESETS: Final[dict[str, Layer]] = {
         },
         "search": {"num_simulations": 64, "max_considered_actions": 16},
         "persistence": {"save_freq_steps": 2_000, "keep_every_steps": 50_000},
-        "stats": {"log_freq_steps": 100},
+        "stats": {"log_freq_steps": 100, "gate_freq_steps": 10_000},
     },
 }
 

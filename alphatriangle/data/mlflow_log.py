@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from alphatriangle.data import fs
-from alphatriangle.data.commits import list_commits
+from alphatriangle.data.commits import best_commit, list_commits
 from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.utils.mlflow_errors import mlflow_errors
@@ -79,6 +79,7 @@ class MlflowUploads:
         self._wake = threading.Event()
         self._idle = threading.Event()
         self._stopping = False
+        self._tagged: str | None = None
         self.last_error: str | None = None
         self.waiting = 0
         """Files that are committed and not uploaded, as last counted."""
@@ -160,6 +161,15 @@ class MlflowUploads:
             fs.append_line(self._paths.uploads, json.dumps({"path": relative, "sha256": sha256}))
             failpoint("outbox.logged")
         self.waiting = 0
+        self._tag_best()
+
+    def _tag_best(self) -> None:
+        """Say which of the uploaded checkpoints is the best."""
+        best = best_commit(list_commits(self._paths).commits)
+        path = best.commit.of_kind("checkpoint")[0].path if best else None
+        if path is not None and path != self._tagged:
+            self._client.set_tag(self._run_id, "best_checkpoint", path)
+            self._tagged = path
 
 
 def uploaded_files(log: Path) -> dict[str, str]:

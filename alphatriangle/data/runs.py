@@ -15,7 +15,7 @@ from alphatriangle.data.errors import CorruptRunInfoError, DataError, RunNotFoun
 from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.lock import RunLock
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.schemas import RunInfo
+from alphatriangle.data.schemas import Commit, RunInfo
 from alphatriangle.data.serializer import read_json
 
 RunState = Literal["running", "complete", "unfinished", "empty", "damaged"]
@@ -125,13 +125,20 @@ def summarize_run(config: PersistenceConfig, name: str) -> RunSummary:
         target_steps=info.target_steps if info else None,
         episodes=newest.episodes_played if newest else 0,
         score=newest.metrics.get("score") if newest else None,
-        best_score=best.commit.metrics.get("score") if best else None,
+        best_score=_best_score(newest, best.commit if best else None),
         size_bytes=fs.folder_size(paths.run),
         last_commit=newest.created_at if newest else None,
         last_commit_ns=last_commit_ns,
         commits=len(known.commits),
         preset=info.preset if info else None,
     )
+
+
+def _best_score(newest: Commit | None, best: Commit | None) -> float | None:
+    """As judged since, or as it was when the best commit was made."""
+    if newest is not None and "best_score" in newest.metrics:
+        return newest.metrics["best_score"]
+    return best.metrics.get("score") if best else None
 
 
 def summarize_runs(config: PersistenceConfig) -> list[RunSummary]:

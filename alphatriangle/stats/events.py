@@ -40,6 +40,10 @@ METRICS: Final[dict[str, tuple[Aggregation, ...]]] = {
     "persistence/blocked_seconds": ("latest",),
     "persistence/bytes_written": ("latest",),
     "evaluation/score": ("latest",),
+    "gate/score": ("latest",),
+    "gate/best_score": ("latest",),
+    "gate/gain": ("latest",),
+    "gate/cpu_seconds": ("latest",),
 }
 
 

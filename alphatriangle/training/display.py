@@ -36,6 +36,9 @@ class View:
     episodes: int = 0
     score: float | None = None  # mean of recent games
     score_games: int = 0
+    best_step: int | None = None  # of the checkpoint that the gate holds best
+    best_score: float | None = None  # its mean score in the gate's games
+    candidate_step: int | None = None  # whose games are being played
     loss: float | None = None
     learning_rate: float | None = None
     simulations_per_second: float = 0.0
@@ -50,6 +53,16 @@ class View:
         """Of this process."""
         elapsed = time.monotonic() - self.started
         return (self.step - self.first_step) / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def best(self) -> str | None:
+        """The best checkpoint and the candidate that wants its place; None without either."""
+        parts = []
+        if self.best_step is not None:
+            parts.append(f"{self.best_score:.1f} (step {self.best_step})")
+        if self.candidate_step is not None:
+            parts.append(f"step {self.candidate_step} plays for it")
+        return ", ".join(parts) or None
 
     @property
     def persistence(self) -> str:
@@ -84,6 +97,8 @@ def plain_line(view: View) -> str:
     parts = [f"step {view.step}/{view.target}"]
     if view.score is not None:
         parts.append(f"score {view.score:.1f} (last {view.score_games} games)")
+    if view.best is not None:
+        parts.append(f"best {view.best}")
     if view.loss is not None:
         parts.append(f"loss {view.loss:.3f}")
     parts.append(f"{view.steps_per_second:.1f} steps/s")
@@ -112,6 +127,8 @@ def _panel(view: View) -> RenderableType:
     if view.score is not None:
         score = f"[bold]{view.score:.1f}[/bold] mean of the last {view.score_games} games"
     table.add_row("score", f"{score}, {view.episodes:,} played")
+    if view.best is not None:
+        table.add_row("best", view.best)
     if view.loss is not None:
         table.add_row("learning", f"loss {view.loss:.3f}, rate {view.learning_rate:.2g}")
     table.add_row(

@@ -28,7 +28,6 @@ class TrainingLoop:
         self._stop = stop
         self._unsaved_episodes: list[Episode] = []
         self._changed = False
-        self._best_in_flight = False
         self._speed = _Speed()
         self.view = View(
             run_name=parts.data.run_name,
@@ -49,12 +48,44 @@ class TrainingLoop:
             if self._collect() > 0:
                 continue
             self._train_step()
-            if p.global_step % p.config.persistence.save_freq_steps == 0:
-                self._save(is_best=p.progress.take_best())
+            if p.global_step % p.config.persistence.save_freq_steps == 0 and not self._at_target:
+                self._save_and_propose()
         self._finish_save()
         if self._changed:
-            self._save(is_best=False)
+            self._save(is_best=self._at_target and self._is_best_at_the_end())
             self._finish_save()
+
+    @property
+    def _at_target(self) -> bool:
+        return self.parts.global_step >= self.target
+
+    def _save_and_propose(self) -> None:
+        """A regular save, whose checkpoint is a candidate for the best when one is due."""
+        p = self.parts
+        due = p.gating.is_due(p.global_step)
+        if due:
+            self._log(p.gating.take_verdict(p.global_step))
+            due = p.gating.gate.candidate_step is None
+        if due:
+            p.gating.propose(p.global_step)
+        self._save(is_best=False)
+        if due:
+            p.gating.play()
+
+    def _is_best_at_the_end(self) -> bool:
+        if not self.parts.gating.is_on or self._stop:
+            return False
+        self._display.note("the last checkpoint plays for being the best ...")
+        is_best, events = self.parts.gating.finish(self.parts.global_step, self._go_on)
+        self._log(events)
+        return is_best
+
+    def _go_on(self) -> bool:
+        self._show()
+        return not self._stop
+
+    def _log(self, events: list[Event]) -> None:
+        self.parts.stats.tell("log", events)
 
     def _rows_missing(self) -> int:
         """Rows that must still come before the next step; negative when self-play is ahead."""
@@ -114,7 +145,7 @@ class TrainingLoop:
         p.stats.tell("flush")
         self._finish_save()
         episodes, self._unsaved_episodes = self._unsaved_episodes, []
-        metrics = {} if p.progress.score is None else {"score": p.progress.score}
+        scores = {"score": p.progress.score, "best_score": p.gating.gate.best_mean}
         p.data.save_training_state(
             p.network,
             p.trainer.optimizer,
@@ -128,12 +159,12 @@ class TrainingLoop:
                 "scheduler": p.trainer.scheduler,
                 "play": p.play,
                 "progress": p.progress,
+                "gate": p.gating.gate,
             },
             episodes=episodes,
-            metrics=metrics,
+            metrics={name: score for name, score in scores.items() if score is not None},
         )
         self._changed = False
-        self._best_in_flight = is_best
         self.view.saving = p.global_step
         blocked = time.perf_counter() - started
         p.stats.tell("log", [Event("persistence/blocked_seconds", blocked, p.global_step)])
@@ -153,14 +184,10 @@ class TrainingLoop:
             self.view.problem = str(e)
             self._display.note(f"SAVE FAILED: {e}")
             self._changed = True
-            if self._best_in_flight:
-                self.parts.progress.forget_best()
-                self._best_in_flight = False
             return
         if report is not None:
             self.view.saving = None
             self.view.problem = None
-            self._best_in_flight = False
             step = report.commit.global_step
             megabytes = report.bytes_written / 1e6
             self.view.save = f"step {step} ({megabytes:.1f} MB in {report.seconds:.2f} s)"
@@ -182,6 +209,11 @@ class TrainingLoop:
         view.score_games = len(p.progress.recent_scores)
         view.simulations_per_second = self._speed.per_second()
         view.uploads_waiting = p.data.uploads_waiting
+        gate = p.gating.gate
+        view.best_step, view.best_score = gate.best_step, gate.best_mean
+        view.candidate_step = gate.candidate_step
+        if p.gating.problem and view.problem is None:
+            view.problem = p.gating.problem
         if p.data.upload_error and view.problem is None:
             view.problem = f"MLflow: {p.data.upload_error}"
         self._display.update(view)

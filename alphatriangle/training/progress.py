@@ -18,8 +18,6 @@ class Progress:
         self.episodes_played = 0
         self.total_simulations = 0
         self.recent_scores: deque[float] = deque(maxlen=RECENT_GAMES)
-        self.best_score: float | None = None
-        self._best_before: float | None = None
         self.evaluation_before: dict[str, Any] | None = None
         """The agent before training, for the table at the end."""
 
@@ -34,26 +32,12 @@ class Progress:
         """Mean of the recent games; None before the first has finished."""
         return sum(self.recent_scores) / len(self.recent_scores) if self.recent_scores else None
 
-    def take_best(self) -> bool:
-        """Whether the recent games are the best so far; there must be enough of them."""
-        if len(self.recent_scores) < RECENT_GAMES or self.score is None:
-            return False
-        if self.best_score is not None and self.score <= self.best_score:
-            return False
-        self._best_before, self.best_score = self.best_score, self.score
-        return True
-
-    def forget_best(self) -> None:
-        """The state taken as the best could not be saved: the one before it is the best still."""
-        self.best_score = self._best_before
-
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
         return {
             "episodes_played": self.episodes_played,
             "total_simulations": self.total_simulations,
             "recent_scores": list(self.recent_scores),
-            "best_score": self.best_score,
             "evaluation_before": self.evaluation_before,
         }
 
@@ -62,5 +46,4 @@ class Progress:
         self.episodes_played = int(state["episodes_played"])
         self.total_simulations = int(state["total_simulations"])
         self.recent_scores = deque(state["recent_scores"], maxlen=RECENT_GAMES)
-        self.best_score = state["best_score"]
         self.evaluation_before = state["evaluation_before"]

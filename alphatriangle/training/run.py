@@ -31,6 +31,7 @@ from alphatriangle.training.evaluation import (
     evaluate_agent,
     evaluate_baseline,
 )
+from alphatriangle.training.gating import Gating
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.play import make_self_play
 from alphatriangle.training.progress import Progress
@@ -211,8 +212,11 @@ def _prepare(
     stats = setup.make_stats(sinks, remote=workers > 0)
     if state.checkpoint_data is not None:
         stats.tell("set_state", state.checkpoint_data.stats_state)
+    gating = Gating(config, network, data, exact=workers == 0)
+    if state.checkpoint_data is not None and "gate" in state.checkpoint_data.components:
+        gating.resume(state.checkpoint_data.components["gate"])
     parts = setup.Parts(
-        config, network, trainer, buffer, play, progress, stats, data, global_step=step
+        config, network, trainer, buffer, play, progress, gating, stats, data, global_step=step
     )
     games = config.stats.evaluation_games
     if games and progress.evaluation_before is None and not stop:
@@ -230,6 +234,7 @@ def _train_and_report(
         with display.training():
             loop.run()
     finally:
+        parts.gating.close()
         parts.play.close()
         parts.stats.ask("close")
     complete = parts.global_step >= plan.target_steps

@@ -22,6 +22,7 @@ from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
 from alphatriangle.rl import ExperienceBuffer, Trainer
 from alphatriangle.stats import StatsCollector, StatsCollectorActor
 from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
+from alphatriangle.training.gating import Gating
 from alphatriangle.training.play import InProcessPlay, PlaySource, RayPlay
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
@@ -45,6 +46,7 @@ class Parts:
     buffer: ExperienceBuffer
     play: PlaySource
     progress: Progress
+    gating: Gating
     stats: StatsPort
     data: DataManager
     global_step: int = 0

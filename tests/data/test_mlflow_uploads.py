@@ -57,6 +57,24 @@ def test_artifacts_have_their_documented_places(tmp_path: Path) -> None:
         assert (run / path).stat().st_size == size
 
 
+def test_a_tag_leads_to_the_best_checkpoint(tmp_path: Path) -> None:
+    training = with_mlflow(tmp_path)
+    run_id = training.manager.mlflow_run_id
+    assert run_id is not None
+    client = MlflowClient(training.manager.mlflow_tracking_uri)
+    training.commit()
+    training.manager.close()
+    assert "best_checkpoint" not in client.get_run(run_id).data.tags
+    again = with_mlflow(tmp_path)
+    again.step = 1
+    again.manager.mark_best(1)
+    again.commit()
+    again.manager.close()
+    assert (
+        client.get_run(run_id).data.tags["best_checkpoint"] == "checkpoints/checkpoint_step_1.pkl"
+    )
+
+
 def test_each_file_is_uploaded_once_over_restarts(tmp_path: Path) -> None:
     first = with_mlflow(tmp_path)
     first.commit()

@@ -62,19 +62,13 @@ def episodes(score: float, count: int) -> list[Episode]:
     return [Episode(0, 0, np.zeros(3, np.int16), score, 1, False)] * count
 
 
-def test_the_best_is_a_full_window_that_beats_the_best_before() -> None:
+def test_progress_is_the_mean_of_recent_games() -> None:
     progress = Progress()
     assert progress.score is None
-    progress.add(episodes(5.0, RECENT_GAMES - 1), 10)
-    assert not progress.take_best(), "too few games"
-    progress.add(episodes(5.0, 1), 10)
-    assert progress.take_best()
-    assert not progress.take_best(), "equal is not better"
+    progress.add(episodes(5.0, RECENT_GAMES), 10)
     progress.add(episodes(9.0, 5), 10)
-    assert progress.take_best()
-    progress.forget_best()
-    assert progress.best_score == 5.0
     copy = Progress()
     copy.load_state_dict(progress.state_dict())
-    assert copy.take_best()
+    assert copy.score == pytest.approx((5.0 * (RECENT_GAMES - 5) + 9.0 * 5) / RECENT_GAMES)
     assert copy.state_dict()["episodes_played"] == RECENT_GAMES + 5
+    assert copy.total_simulations == 20
