@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TypeVar
 
 import numpy as np
@@ -57,6 +58,8 @@ class NeuralNetwork:
         # It stays true: the model is trained in place, and torch loads weights in place.
         self.flat_parameters = flatten(list(self.model.parameters()))
         self._state = _flat_state(self.model, self.flat_parameters)
+        self.features_seconds = 0.0
+        """Spent on features in :meth:`evaluate` so far."""
         self._grid = np.empty((0, PLANES, CELLS), np.float32)
         self._other = np.empty((0, OTHER_FEATURES), np.float32)
         self.refresh()
@@ -112,7 +115,9 @@ class NeuralNetwork:
         if n > len(self._grid):
             self._grid = np.empty((n, PLANES, CELLS), np.float32)
             self._other = np.empty((n, OTHER_FEATURES), np.float32)
+        begin = time.perf_counter()
         encode_into(boards, slots, self._grid[:n], self._other[:n])
+        self.features_seconds += time.perf_counter() - begin
         grid = torch.from_numpy(self._grid[:n].reshape(n, PLANES, ROWS, COLS))
         other = torch.from_numpy(self._other[:n])
         logits, value_logits = self._inference(

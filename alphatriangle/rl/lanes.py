@@ -26,7 +26,7 @@ from alphatriangle.game.geometry import EMPTY, MAX_LEGAL, SLOTS
 from alphatriangle.game.kernels import SURVIVAL_BONUS, deal, step
 from alphatriangle.search import tree as tr
 from alphatriangle.search.tree import SearchParams, Tree
-from alphatriangle.utils.seeding import STREAM_DEAL, STREAM_GUMBEL, derive_key
+from alphatriangle.utils.seeding import STREAM_DEAL, STREAM_GUMBEL, derive_key, mix64
 
 
 class Lanes(NamedTuple):
@@ -340,6 +340,22 @@ def next_leaves(
             if _finish_move(lanes, tree, out, search, play, g, policy, empty_policy, counters):
                 lanes.episode[g] = -1
     return n, taken
+
+
+@njit(cache=True)
+def distinct_rows(boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -> int:
+    """How many different positions there are among N, by a 64-bit hash of each."""
+    hashes = np.empty(len(boards), np.uint64)
+    for i in range(len(boards)):
+        shapes = np.uint64(0)
+        for s in range(SLOTS):
+            shapes = (shapes << np.uint64(8)) | np.uint64(slots[i, s] + 1)
+        hashes[i] = mix64(mix64(mix64(boards[i, 0]) ^ boards[i, 1]) ^ shapes)
+    hashes.sort()
+    count = min(len(hashes), 1)
+    for i in range(1, len(hashes)):
+        count += hashes[i] != hashes[i - 1]
+    return count
 
 
 @njit(cache=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +40,24 @@ _EDGE_ARRAYS = ("edge_action", "edge_logit", "edge_reward", "edge_child", "edge_
 _NOT_STATE = ("schedule", "scratch", "path", "path_length", "leaf")
 
 
+@dataclass
+class _Spent:
+    """What a stretch of self-play cost, and what for."""
+
+    tree: float = 0.0  # seconds
+    network: float = 0.0
+    features: float = 0.0
+    distinct: int = 0  # positions, within each network call
+
+    def health(self, counters: npt.NDArray[np.float64]) -> dict[str, float]:
+        return {
+            "tree_seconds": self.tree,
+            "network_seconds": self.network,
+            "features_seconds": self.features,
+            "distinct": self.distinct / max(counters[ln.ROWS_EVALUATED], 1.0),
+        }
+
+
 class SelfPlay:
     """Plays episodes in ``games`` lanes.
 
@@ -68,6 +88,7 @@ class SelfPlay:
         self._lanes = ln.make_lanes(games, self._play)
         self._tree = tr.make_tree(games, self._search)
         self._waiting = np.empty(0, np.int64)
+        self._spent = _Spent()
         self._round_rows = ln.rows_per_round(games, n_step) if record else 0
         self._out = ln.make_output(games, self._round_rows, self._play)
         self._boards = np.empty((games, 2), np.uint64)
@@ -93,6 +114,7 @@ class SelfPlay:
         """One network call for all lanes; rows and episodes go to the output. Returns its rows."""
         if self._refill is not None and self.waiting < self.games:
             self.add_episodes(self._refill(self.games - self.waiting))
+        begin = time.perf_counter()
         n, taken = ln.next_leaves(
             self._lanes,
             self._tree,
@@ -107,12 +129,24 @@ class SelfPlay:
         )
         self._waiting = self._waiting[taken:]
         if n:
-            logits, values = self.network.evaluate(self._boards[:n], self._slots[:n])
+            boards, slots = self._boards[:n], self._slots[:n]
+            self._spent.distinct += ln.distinct_rows(boards, slots)
+            asked, features = time.perf_counter(), self._features_seconds()
+            logits, values = self.network.evaluate(boards, slots)
+            answered, features = time.perf_counter(), self._features_seconds() - features
             lanes_of_rows = self._lane_of_row[:n]
             ln.give_evaluations(
                 self._lanes, self._tree, self._search, self._play, lanes_of_rows, logits, values
             )
+            self._spent.network += answered - asked - features
+            self._spent.features += features
+            begin += answered - asked
+        self._spent.tree += time.perf_counter() - begin
         return int(n)
+
+    def _features_seconds(self) -> float:
+        """Of the network so far; other evaluators have no features to make."""
+        return getattr(self.network, "features_seconds", 0.0)
 
     def play(self, min_rows: int, max_rounds: int | None = None) -> PlayResult:
         """Play on until at least ``min_rows`` rows have come out, or no episode is left.
@@ -121,6 +155,7 @@ class SelfPlay:
         call sooner; several short calls do exactly what one long call does.
         """
         counters = np.zeros(ln.COUNTERS)
+        self._spent = _Spent()
         parts: list[Rows] = []
         episodes: list[Episode] = []
         total = rounds = 0
@@ -134,7 +169,8 @@ class SelfPlay:
             enough = (min_rows and total >= min_rows) or rounds == max_rounds
             if played == 0 or enough:
                 break
-        return PlayResult(Rows.concatenate(parts), episodes, _health(counters, rounds, self.games))
+        health = _health(counters, rounds, self.games) | self._spent.health(counters)
+        return PlayResult(Rows.concatenate(parts), episodes, health)
 
     def _rows_out(self) -> Rows:
         n = int(self._out.counts[0])

@@ -42,6 +42,8 @@ class View:
     loss: float | None = None
     learning_rate: float | None = None
     simulations_per_second: float = 0.0
+    health: dict[str, float] = field(default_factory=dict)  # search health, of the last results
+    shares: dict[str, float] = field(default_factory=dict)  # seconds of a core a second, by part
     save: str = "nothing yet"
     saving: int | None = None  # step of the save in flight
     uploads_waiting: int = 0  # files that MLflow has not been given
@@ -135,11 +137,30 @@ def _panel(view: View) -> RenderableType:
         "speed",
         f"{view.steps_per_second:.1f} steps/s, {view.simulations_per_second:,.0f} simulations/s",
     )
+    if view.health:
+        table.add_row("search", _search_line(view.health))
+    if view.shares:
+        table.add_row("time", _shares_line(view.shares))
     table.add_row("replay", f"{view.buffer_rows:,} of {view.buffer_capacity:,} rows")
     table.add_row("saved", view.persistence)
     if view.problem:
         table.add_row("[red]problem", f"[red]{view.problem}")
     return Group(table, Text("Ctrl-C saves and stops; the same command goes on.", style="dim"))
+
+
+def _search_line(health: dict[str, float]) -> str:
+    return (
+        f"batches {health['batch_fill']:.0%} full, {health['distinct']:.1%} distinct, "
+        f"depth {health['depth']:.1f}, policy entropy {health['policy_entropy']:.2f}, "
+        f"value error {health['value_error']:.1f}"
+    )
+
+
+def _shares_line(shares: dict[str, float]) -> str:
+    """Of the time of everybody together, so that it adds up whatever the number of processes."""
+    total = max(sum(shares.values()), 1e-9)
+    parts = sorted(shares.items(), key=lambda part: part[1], reverse=True)
+    return ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts)
 
 
 class Display:

@@ -8,6 +8,7 @@ every save_freq_steps: everything -> DataManager
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from alphatriangle.data.errors import SaveFailedError
 from alphatriangle.rl import PlayResult
@@ -113,13 +114,22 @@ class TrainingLoop:
         events += [Event("episode/score", e.score, step) for e in result.episodes]
         events += [Event("episode/placements", len(e.moves), step) for e in result.episodes]
         p.stats.tell("log", events)
-        self._speed.add(health["simulations"])
+        self._speed.add(
+            simulations=health["simulations"],
+            network=health["network_seconds"],
+            features=health["features_seconds"],
+            tree=health["tree_seconds"],
+        )
+        self.view.health = health
 
     def _train_step(self) -> None:
         p = self.parts
         train = p.config.train
         batch = p.buffer.sample(train.batch_size, p.global_step)
+        begin = time.perf_counter()
         metrics, td_errors = p.trainer.train_step(batch)
+        learner_seconds = time.perf_counter() - begin
+        self._speed.add(learner=learner_seconds)
         p.buffer.update_priorities(batch.indices, td_errors)
         p.play.update_weights()
         p.global_step += 1
@@ -127,6 +137,7 @@ class TrainingLoop:
         step = p.global_step
         metrics |= {
             "train/rows": float(train.batch_size),
+            "train/learner_seconds": learner_seconds,
             "buffer/rows": float(len(p.buffer)),
             "buffer/beta": p.buffer.beta(step),
         }
@@ -207,7 +218,9 @@ class TrainingLoop:
         view.episodes = p.progress.episodes_played
         view.score = p.progress.score
         view.score_games = len(p.progress.recent_scores)
-        view.simulations_per_second = self._speed.per_second()
+        rates = self._speed.per_second()
+        view.simulations_per_second = rates.pop("simulations", 0.0)
+        view.shares = rates
         view.uploads_waiting = p.data.uploads_waiting
         gate = p.gating.gate
         view.best_step, view.best_score = gate.best_step, gate.best_mean
@@ -220,20 +233,21 @@ class TrainingLoop:
 
 
 class _Speed:
-    """Sum a second over the last half minute or so."""
+    """Sums a second, by name, over the last half minute or so."""
 
     WINDOW_SECONDS = 15.0
 
     def __init__(self) -> None:
-        self._windows = [(time.monotonic(), 0.0)]
+        self._windows = [(time.monotonic(), Counter[str]())]
 
-    def add(self, amount: float) -> None:
-        began, total = self._windows[-1]
+    def add(self, **amounts: float) -> None:
+        began, totals = self._windows[-1]
+        totals.update(amounts)
         now = time.monotonic()
-        self._windows[-1] = (began, total + amount)
         if now - began > self.WINDOW_SECONDS:
-            self._windows = [self._windows[-1], (now, 0.0)]
+            self._windows = [self._windows[-1], (now, Counter())]
 
-    def per_second(self) -> float:
-        elapsed = time.monotonic() - self._windows[0][0]
-        return sum(total for _, total in self._windows) / elapsed if elapsed > 0 else 0.0
+    def per_second(self) -> dict[str, float]:
+        elapsed = max(time.monotonic() - self._windows[0][0], 1e-9)
+        names = {name for _, totals in self._windows for name in totals}
+        return {n: sum(totals[n] for _, totals in self._windows) / elapsed for n in names}

@@ -6,12 +6,15 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alphatriangle.config import Config, EnvConfig
 from alphatriangle.data.digest import value_digest
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult, SelfPlay, play_episodes
+from alphatriangle.rl.lanes import distinct_rows
 from alphatriangle.utils.types import Rows
 from tests.conftest import tiny_config
 from tests.features.test_encoder import assert_same_rows
@@ -246,6 +249,16 @@ def test_health_says_that_no_row_is_wasted(network: NeuralNetwork, config: Confi
     assert health["batch_fill"] == 1.0
     assert health["positions"] <= health["simulations"] + health["moves"] + 5 * 5
     assert 0 < health["policy_entropy"] < np.log(144)
+    assert health["tree_seconds"] > 0
+    assert health["network_seconds"] > health["features_seconds"] > 0
+    assert health["distinct"] > 0.9, "only the first moves of some games can be alike"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(-1, 1)), max_size=30))
+def test_distinct_rows_are_counted(rows: list[tuple[int, int, int]]) -> None:
+    boards = np.array([[lo << 40, hi] for lo, hi, _ in rows], np.uint64).reshape(-1, 2)
+    slots = np.array([[-1, shape, 5] for _, _, shape in rows], np.int8).reshape(-1, 3)
+    assert distinct_rows(boards, slots) == len(set(rows))
 
 
 def test_evaluation_games_are_deterministic(network: NeuralNetwork, config: Config) -> None:

@@ -78,9 +78,22 @@ def test_the_live_view_fits_the_terminal(width: int) -> None:
     display = Display(console)
     view = View("quick-20260101-000000", 5, 0, 9, loss=1.0, learning_rate=0.1, score=3.0)
     view.problem = "the disk is full: " + "x" * 100
+    view.best_step, view.best_score, view.candidate_step = 4, 52.34, 5
+    view.health = {
+        "batch_fill": 1.0,
+        "distinct": 0.999,
+        "depth": 2.5,
+        "policy_entropy": 1.5,
+        "value_error": 3.2,
+    }
+    view.shares = {"network": 0.5, "learner": 1.0, "tree": 0.5}
     with display.training():
         display.update(view)
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).splitlines()
     assert any("5 of 9 steps" in line for line in lines)
     assert any("disk is full" in line for line in lines)
+    if width >= 80:
+        assert any("best" in line and "52.3 (step 4), step 5 plays" in line for line in lines)
+        assert any("100% full, 99.9% distinct, depth 2.5" in line for line in lines)
+        assert any("learner 50%, network 25%, tree 25%" in line for line in lines)
     assert max(len(line.rstrip()) for line in lines) <= width
