@@ -14,7 +14,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from alphatriangle.config import ConfigError, PersistenceConfig
+from alphatriangle.config import (
+    ConfigError,
+    Layer,
+    PersistenceConfig,
+    build,
+    from_environment,
+    merge,
+    parse_setting,
+    read_toml,
+)
 from alphatriangle.data.errors import DataError
 from alphatriangle.utils.errors import DeviceNotAvailableError
 
@@ -47,9 +56,29 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
+def given_settings(config: Path | None, set_: list[str] | None) -> Layer:
+    """What the person has set: a TOML file, over it ``--set``, over both the environment."""
+    written = read_toml(config) if config is not None else {}
+    return merge(
+        written, *[parse_setting(text) for text in set_ or []], from_environment(os.environ)
+    )
+
+
+def environment_note() -> str | None:
+    """A line that says which settings come from the environment, where nobody else would see it."""
+    found = [
+        f"{section}.{field}={value}"
+        for section, fields in from_environment(os.environ).items()
+        for field, value in fields.items()
+    ]
+    return f"from the environment: {', '.join(found)}" if found else None
+
+
 def persistence(data_dir: Path | None) -> PersistenceConfig:
     """The persistence settings for a data folder."""
-    return PersistenceConfig() if data_dir is None else PersistenceConfig(root_data_dir=data_dir)
+    own = from_environment(os.environ).get("persistence", {})
+    folder = {} if data_dir is None else {"root_data_dir": str(data_dir)}
+    return build({"persistence": {**own, **folder}}).persistence
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from alphatriangle.cli.common import (
     Debug,
     UsageError,
     console_for,
+    given_settings,
     persistence,
     print_json,
     reported_errors,
@@ -25,9 +26,7 @@ from alphatriangle.config import (
     Layer,
     build,
     merge,
-    parse_setting,
     preset,
-    read_toml,
 )
 from alphatriangle.config.toml import differences, to_toml, toml_value
 
@@ -67,7 +66,8 @@ def show(
 ) -> None:
     """Print the settings of a preset or a run as TOML that explains itself.
 
-    What it prints can be changed and given to train --config.
+    What it prints can be changed and given to train --config. Stronger than the preset are a file,
+    then --set, then the environment (ALPHATRIANGLE_TRAIN__BATCH_SIZE=128).
 
     Example:
 
@@ -76,9 +76,7 @@ def show(
     Exit codes: 0 done; 2 bad input.
     """
     with reported_errors(debug):
-        over: Layer = read_toml(config) if config is not None else {}
-        over = merge(over, *[parse_setting(text) for text in set_ or []])
-        settings = build(merge(_settings(source, data_dir), over))
+        settings = build(merge(_settings(source, data_dir), given_settings(config, set_)))
         if as_json:
             print_json(settings.model_dump(mode="json"))
         else:

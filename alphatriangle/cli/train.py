@@ -15,11 +15,13 @@ from alphatriangle.cli.common import (
     Debug,
     FailedError,
     console_for,
+    environment_note,
+    given_settings,
     print_json,
     reported_errors,
 )
 from alphatriangle.cli.tables import scores_table
-from alphatriangle.config import PRESETS, Layer, merge, parse_setting, read_toml
+from alphatriangle.config import PRESETS, merge
 
 
 def train(
@@ -62,6 +64,9 @@ def train(
     preset: an interrupted one to its end, a complete one for as many steps again. A --run-name that
     is new begins afresh, or, with --resume, with the state of another run, sharing its files.
 
+    Settings: the preset, over it the file, over that --set, over all of them the environment
+    (ALPHATRIANGLE_TRAIN__BATCH_SIZE=128).
+
     Examples:
 
       alphatriangle train --preset quick
@@ -84,8 +89,7 @@ def train(
         from alphatriangle.training.run_plan import TrainRequest, plan_run
         from alphatriangle.training.setup import StatsFailedError
 
-        settings: Layer = read_toml(config) if config is not None else {}
-        settings = merge(settings, *[parse_setting(text) for text in set_ or []])
+        settings = given_settings(config, set_)
         flags: dict[str, Any] = {"num_workers": workers, "seed": seed}
         given = {name: value for name, value in flags.items() if value is not None}
         if given:
@@ -102,7 +106,9 @@ def train(
         )
         console = console_for(as_json)
         display = Display(console, quiet=quiet)
-        display.note(plan.message)
+        for note in (plan.message, environment_note()):
+            if note is not None:
+                display.note(note)
         if plan.nothing_to_do:
             outcome = TrainingOutcome.nothing_to_do(plan)
         else:

@@ -10,6 +10,7 @@ from alphatriangle.config.config import (
     read_toml,
 )
 from alphatriangle.config.env_config import EnvConfig
+from alphatriangle.config.environment import from_environment
 from alphatriangle.config.model_config import ModelConfig
 from alphatriangle.config.persistence_config import PersistenceConfig
 from alphatriangle.config.presets import PRESETS, preset
@@ -29,6 +30,7 @@ __all__ = [
     "StatsConfig",
     "TrainConfig",
     "build",
+    "from_environment",
     "merge",
     "parse_setting",
     "preset",

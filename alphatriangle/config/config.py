@@ -121,6 +121,11 @@ def _sections() -> dict[str, type[Section]]:
     }
 
 
+def section_names() -> list[str]:
+    """In the order in which they are written."""
+    return list(_sections())
+
+
 def _nearest(word: str, words: list[str]) -> str:
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(words))}"

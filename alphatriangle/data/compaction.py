@@ -1,4 +1,4 @@
-"""Which segments to merge, so that their number stays bounded. Pure.
+"""Which segments (and files of recorded games) to merge, so that there are few of them. Pure.
 
 Every commit adds a segment of its new rows. Left alone, a full buffer would be spread over as
 many files as it has commits. The rule is that of log-structured stores: a segment is merged with
@@ -17,17 +17,20 @@ RATIO: Final = 4
 LARGEST: Final = 131_072
 """Rows of a merged segment at most: big enough to read fast, small enough to drop when the ring has
 passed it. What is older than so many rows is left alone."""
+LARGEST_RECORDING: Final = 64 << 20
+"""The same for files of recorded games, in bytes."""
 
 
-def segments_to_merge(sizes: Sequence[int]) -> range | None:
+def segments_to_merge(sizes: Sequence[int], largest: int = LARGEST) -> range | None:
     """The neighbours to merge next, as indices up to the newest; None while there are few enough.
 
-    ``sizes`` are the rows of the segments, oldest first, none of them 0.
+    ``sizes`` are the rows of the segments, oldest first, none of them 0; ``largest`` is that of a
+    merged one at most.
     """
     window = None
     newer = 0
     for i in reversed(range(len(sizes))):
-        if newer + sizes[i] > LARGEST:
+        if newer + sizes[i] > largest:
             break
         if newer >= RATIO * sizes[i]:
             window = range(i, len(sizes))

@@ -162,6 +162,10 @@ class PathManager:
         """The episodes that finished before a step and after the commit before it."""
         return self.episodes / f"episodes_step_{step}.arrow"
 
+    def merged_episodes_file(self, step: int) -> Path:
+        """Older files of episodes as one, the last of them of this step."""
+        return self.episodes / f"episodes_to_step_{step}.arrow"
+
     def relative(self, path: Path) -> str:
         """``path`` relative to the run, with forward slashes."""
         return path.relative_to(self.run).as_posix()

@@ -222,6 +222,17 @@ def write_episodes(path: Path, episodes: Sequence[Episode]) -> fs.FileDigest:
     return _write_tables(path, EPISODE_SCHEMA, [table], {})
 
 
+def merge_episodes(path: Path, sources: Sequence[tuple[Path, str]]) -> fs.FileDigest:
+    """Write the episodes of several files, given with their sha256, as one.
+
+    Raises:
+        CorruptBufferError: a source is missing or damaged: damage must not get a new digest.
+        OSError: nothing has been written.
+    """
+    tables = (_read_table(source, EPISODE_SCHEMA, sha256) for source, sha256 in sources)
+    return _write_tables(path, EPISODE_SCHEMA, tables, {})
+
+
 def read_episodes(path: Path) -> list[Episode]:
     """The episodes of a file.
 

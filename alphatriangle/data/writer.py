@@ -1,7 +1,7 @@
 """From a captured state to a commit: the one place that knows the order of writes.
 
     segment of the new rows -> buffer file -> checkpoint -> episodes -> COMMIT
-    -> read back -> links -> retention -> merge small segments for the next commit
+    -> read back -> links -> retention -> merge small files for the next commit
 
 Up to the commit nothing exists that a reader would look at; after it, nothing can be lost.
 """
@@ -30,7 +30,7 @@ from alphatriangle.data.commits import (
     verify_file,
     write_commit,
 )
-from alphatriangle.data.compaction import segments_to_merge
+from alphatriangle.data.compaction import LARGEST_RECORDING, segments_to_merge
 from alphatriangle.data.errors import CorruptFileError, FileUnavailableError, SaveFailedError
 from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.pace import Pace
@@ -39,6 +39,7 @@ from alphatriangle.data.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.schemas import Commit, CommittedFile, FileKind
 from alphatriangle.data.segments import (
     SegmentRef,
+    merge_episodes,
     merge_segments,
     write_episodes,
     write_segment,
@@ -85,8 +86,9 @@ class CommitWriter:
         newest = known.commits[0].commit.sequence if known.commits else 0
         self._sequence = newest + len(known.unreadable)
         self._committed: Commit | None = None
-        # What the next commit finds its rows in: the segments of the last one, perhaps merged.
+        # What the next commit builds on: the files of the last one, perhaps merged.
         self._segments: list[CommittedFile] = []
+        self._recordings: list[CommittedFile] = []
         self._lineage: str | None = None
         self._linked_best: int | None = None
         # Files of the save that is being written.
@@ -102,6 +104,7 @@ class CommitWriter:
         """Build on a commit of this run that has been loaded, and on the rows of its buffer."""
         self._committed = commit
         self._segments = commit.of_kind("segment")
+        self._recordings = commit.of_kind("episodes")
         self._lineage = lineage
 
     def start(self, capture: Capture) -> None:
@@ -179,7 +182,7 @@ class CommitWriter:
         try:
             self._point_links(stored.commit)
             self._apply_retention(capture.held)
-            self._merge_small_segments()
+            self._merge_small_files(step)
         except (OSError, CorruptFileError, FileUnavailableError) as e:
             # Conveniences: the commit is sound without them, and the next save tries again.
             logger.warning("step %d is saved, but: %s", step, e)
@@ -192,6 +195,7 @@ class CommitWriter:
         """
         if self._committed is not None:
             self._segments = self._committed.of_kind("segment")
+            self._recordings = self._committed.of_kind("episodes")
         with contextlib.suppress(OSError):
             if stored is not None:
                 fs.remove(stored.path)
@@ -226,8 +230,7 @@ class CommitWriter:
         digest = self._serializer.save_checkpoint(checkpoint, path)
         failpoint("write.checkpoint")
         files.append(self._file(path, "checkpoint", digest))
-        if self._committed is not None:
-            files += self._committed.of_kind("episodes")
+        files += self._recordings
         if capture.episodes:
             path = unused(self._paths.episodes_file(step))
             digest = write_episodes(path, capture.episodes)
@@ -272,13 +275,16 @@ class CommitWriter:
         failpoint("write.buffer")
         return [*segments, self._file(path, "buffer", digest)]
 
-    def _merge_small_segments(self) -> None:
-        """Keep the number of segments bounded; the commits there are keep the ones they name."""
+    def _merge_small_files(self, step: int) -> None:
+        """Keep the number of segments and recordings bounded, for the next commit.
+
+        The commits there are keep the files they name.
+        """
         while True:
             sizes = [(f.end or 0) - (f.first or 0) for f in self._segments]
             window = segments_to_merge(sizes)
             if window is None:
-                return
+                break
             parts = self._segments[window.start : window.stop]
             first, end = parts[0].first or 0, parts[-1].end or 0
             path = unused(self._paths.segment(first, end - 1))
@@ -286,6 +292,18 @@ class CommitWriter:
             failpoint("merge.segment")
             merged = self._file(path, "segment", digest, first, end)
             self._segments[window.start : window.stop] = [merged]
+        while True:
+            sizes = [f.size for f in self._recordings]
+            window = segments_to_merge(sizes, LARGEST_RECORDING)
+            if window is None:
+                break
+            parts = self._recordings[window.start : window.stop]
+            path = unused(self._paths.merged_episodes_file(step))
+            sources = [(self._paths.run / f.path, f.sha256) for f in parts]
+            digest = merge_episodes(path, sources)
+            failpoint("merge.episodes")
+            merged = self._file(path, "episodes", digest)
+            self._recordings[window.start : window.stop] = [merged]
 
     def _file(
         self,

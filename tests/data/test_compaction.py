@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from alphatriangle.data import writer
 from alphatriangle.data.commits import list_commits
 from alphatriangle.data.compaction import LARGEST, segments_to_merge
-from alphatriangle.data.errors import NoSoundCommitError, SaveFailedError
+from alphatriangle.data.errors import CorruptBufferError, NoSoundCommitError, SaveFailedError
 from alphatriangle.data.fs import FileDigest
-from alphatriangle.data.segments import SegmentRef
+from alphatriangle.data.segments import read_episodes
 from tests.conftest import tiny_config
 from tests.data.helpers import flip_bit, reload, rows_of, started
 from tests.features.test_encoder import assert_same_rows
@@ -81,6 +81,52 @@ def test_merged_segments_hold_the_same_rows(tmp_path: Path) -> None:
     assert len(named) < 30, "merged segments go when no commit names them"
 
 
+def test_merged_recordings_hold_the_same_games(tmp_path: Path) -> None:
+    """However many commits there are, each names a few files of games."""
+    config = tiny_config(tmp_path, persistence={"keep_last": 2})
+    training = started(config)
+    for _ in range(60):
+        training.commit(rows=1)
+    report = training.manager.last_report
+    assert report is not None
+    files = report.commit.of_kind("episodes")
+    assert len(files) < 12
+    run = training.manager.paths.run
+    games = [e.episode for f in files for e in read_episodes(run / f.path)]
+    assert games == list(range(1, 61)), "in the order in which they were played"
+    training.manager.close()
+    assert reload(config).damaged_recordings == []
+    left = list(training.manager.paths.episodes.iterdir())
+    assert len(left) < 24, "what was merged goes when no commit names it"
+
+
+def test_damaged_recordings_are_not_merged(tmp_path: Path) -> None:
+    training = started(tiny_config(tmp_path, persistence={"keep_last": 30}))
+    training.commit()
+    victim = training.manager.paths.episodes / "episodes_step_1.arrow"
+    _damage_unseen(victim)
+    for _ in range(10):
+        training.commit()
+    training.manager.close()
+    state = reload(training.config)
+    assert state.commit is not None
+    assert state.commit.global_step == 11
+    assert [Path(d.path).name for d in state.damaged_recordings] == [victim.name]
+
+
+def _damage_unseen(path: Path) -> None:
+    """Flip a bit that Arrow does not notice: only the digest tells."""
+    for position in reversed(range(path.stat().st_size)):
+        flip_bit(path, position)
+        try:
+            read_episodes(path)
+        except CorruptBufferError:
+            flip_bit(path, position)
+            continue
+        return
+    raise AssertionError("Arrow notices every bit")
+
+
 def test_damage_does_not_get_a_new_digest(tmp_path: Path) -> None:
     """A segment that rots before it is merged stays what the older commits name, and is found."""
     config = tiny_config(tmp_path, persistence={"keep_last": 20})
@@ -100,17 +146,18 @@ def test_damage_does_not_get_a_new_digest(tmp_path: Path) -> None:
     assert str(failure.value).count("12-23.arrow") == 6
 
 
+@pytest.mark.parametrize("merge", ["merge_segments", "merge_episodes"])
 def test_a_merge_that_was_written_wrongly_costs_one_save(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: str
 ) -> None:
-    real = writer.merge_segments
+    real = getattr(writer, merge)
 
-    def lying(path: Path, folder: Path, sources: Sequence[SegmentRef]) -> FileDigest:
-        digest = real(path, folder, sources)
+    def lying(path: Path, *sources: Any) -> FileDigest:
+        digest: FileDigest = real(path, *sources)
         flip_bit(path, digest.size // 2)
         return digest
 
-    monkeypatch.setattr(writer, "merge_segments", lying)
+    monkeypatch.setattr(writer, merge, lying)
     training = started(tiny_config(tmp_path))
     failed = 0
     for _ in range(8):

@@ -162,6 +162,13 @@ MUTANTS = [
         "tests/data",
     ),
     Mutant(
+        "digest of a recording that is merged",
+        "segments.py",
+        "(_read_table(source, EPISODE_SCHEMA, sha256) for",
+        "(_read_table(source, EPISODE_SCHEMA) for",
+        "tests/data",
+    ),
+    Mutant(
         "step of checkpoint and commit",
         "loading.py",
         "    if commit.global_step != checkpoint.global_step:",
@@ -180,6 +187,13 @@ MUTANTS = [
         "what was merged for a failed save is dropped",
         "writer.py",
         '            self._segments = self._committed.of_kind("segment")\n',
+        "            pass\n",
+        "tests/data",
+    ),
+    Mutant(
+        "recordings that were merged for a failed save are dropped",
+        "writer.py",
+        '            self._recordings = self._committed.of_kind("episodes")\n',
         "            pass\n",
         "tests/data",
     ),

@@ -31,14 +31,15 @@ def test_everything_beside_a_training_process(tmp_path: Path) -> None:
     """Load, verify, prune, fork and summarize as fast as can be, while every step is saved."""
     # Enough commits that a reader is not overtaken by all of them, however busy the machine is.
     frequent = ["--set", "persistence.save_freq_steps=1", "--set", "persistence.keep_last=8"]
-    process = start(train_arguments(tmp_path, "--workers", "0", *frequent, steps=100_000))
+    arguments = train_arguments(tmp_path, "--workers", "0", *frequent, steps=1_000_000)
+    log = tmp_path / "output.txt"
+    with log.open("w") as file:
+        process = start(arguments, file)
     config = PersistenceConfig(root_data_dir=tmp_path)
     paths = PathManager(config, "r")
     try:
-        assert process.stdout is not None
-        for _ in process.stdout:
-            if commits(tmp_path):
-                break
+        while not commits(tmp_path):
+            assert process.poll() is None, log.read_text()
         newest = 0
         for i in range(LOOKS):
             state = load_for_reading(config, "r")
@@ -64,7 +65,8 @@ def test_everything_beside_a_training_process(tmp_path: Path) -> None:
         assert process.poll() is None, "the trainer goes on"
     finally:
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        process.wait(timeout=60)
+    output = log.read_text()
     assert process.returncode == 0, output
     assert "SAVE FAILED" not in output
     assert alphatriangle("runs", "verify", "r", "--data-dir", str(tmp_path)).returncode == 0

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.conftest import tiny_settings
 
@@ -29,11 +29,14 @@ def train_arguments(data: Path, *more: str, steps: int = 24) -> list[str]:
     ]  # fmt: skip
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    """Start a command whose output comes line by line."""
+def start(arguments: list[str], output: IO[str] | None = None) -> subprocess.Popen[str]:
+    """Start a command whose output comes line by line, or goes into a file.
+
+    Who runs for long and is not read needs the file: a full pipe stops it.
+    """
     return subprocess.Popen(
         [*COMMAND, *arguments],
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE if output is None else output,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
