@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,13 @@ from alphatriangle.cli.common import (
 )
 from alphatriangle.cli.tables import scores_table
 from alphatriangle.config import PRESETS, merge
+
+
+class LogFormat(StrEnum):
+    """How progress is told."""
+
+    text = "text"
+    json = "json"
 
 
 def train(
@@ -55,6 +63,10 @@ def train(
     ] = "auto",
     data_dir: DataDir = None,
     as_json: AsJson = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(help="How progress is told: for people, or as one JSON object a line."),
+    ] = LogFormat.text,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and the result.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -63,6 +75,8 @@ def train(
     Ctrl-C or SIGTERM saves and stops. Without --run-name it goes on with the latest run of the
     preset: an interrupted one to its end, a complete one for as many steps again. A --run-name that
     is new begins afresh, or, with --resume, with the state of another run, sharing its files.
+
+    Without a terminal progress is a line every few seconds; --log-format json makes each an object.
 
     Settings: the preset, over it the file, over that --set, over all of them the environment
     (ALPHATRIANGLE_TRAIN__BATCH_SIZE=128).
@@ -82,7 +96,7 @@ def train(
     """
     with reported_errors(debug):
         from alphatriangle.rl import TrainingDivergedError
-        from alphatriangle.training.display import Display
+        from alphatriangle.training.display import Display, JsonDisplay
         from alphatriangle.training.play import WorkersFailedError
         from alphatriangle.training.run import TrainingOutcome
         from alphatriangle.training.run import train as run_training
@@ -105,7 +119,8 @@ def train(
             )
         )
         console = console_for(as_json)
-        display = Display(console, quiet=quiet)
+        kind = JsonDisplay if log_format is LogFormat.json and not quiet else Display
+        display = kind(console, quiet=quiet)
         for note in (plan.message, environment_note()):
             if note is not None:
                 display.note(note)
@@ -118,6 +133,8 @@ def train(
                 raise FailedError(str(e)) from e
         if as_json:
             print_json(outcome.as_dict())
+        elif isinstance(display, JsonDisplay):
+            display.say("outcome", **outcome.as_dict())
         elif not plan.nothing_to_do:
             _print_outcome(console, outcome, str(plan.config.persistence.root_data_dir))
     if outcome.save_failed:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from alphatriangle.data.errors import SaveFailedError
 from alphatriangle.rl import PlayResult
 from alphatriangle.stats import Event
-from alphatriangle.training.display import Display, View
+from alphatriangle.training.display import Display
 from alphatriangle.training.setup import Parts
 from alphatriangle.training.signals import StopRequest
+from alphatriangle.training.view import View
+from alphatriangle.utils.machine import machine_line
 from alphatriangle.utils.types import Episode
 
 
@@ -30,6 +33,7 @@ class TrainingLoop:
         self._unsaved_episodes: list[Episode] = []
         self._changed = False
         self._speed = _Speed()
+        self._machine = _every_second(lambda: machine_line(parts.data.paths.run))
         self.view = View(
             run_name=parts.data.run_name,
             step=parts.global_step,
@@ -114,7 +118,10 @@ class TrainingLoop:
         events += [Event("episode/score", e.score, step) for e in result.episodes]
         events += [Event("episode/placements", len(e.moves), step) for e in result.episodes]
         p.stats.tell("log", events)
+        for episode in result.episodes:
+            self.view.add_point("score", episode.score)
         self._speed.add(
+            placements=health["moves"],
             simulations=health["simulations"],
             network=health["network_seconds"],
             features=health["features_seconds"],
@@ -146,6 +153,8 @@ class TrainingLoop:
             p.stats.tell("write", step)
         self.view.loss = metrics["loss/total"]
         self.view.learning_rate = metrics["train/learning_rate"]
+        self.view.add_point("loss", metrics["loss/total"])
+        self.view.add_point("learning_rate", metrics["train/learning_rate"])
         self._poll_save()
 
     def _save(self, *, is_best: bool) -> None:
@@ -220,6 +229,8 @@ class TrainingLoop:
         view.score_games = len(p.progress.recent_scores)
         rates = self._speed.per_second()
         view.simulations_per_second = rates.pop("simulations", 0.0)
+        view.placements_per_second = rates.pop("placements", 0.0)
+        view.machine = self._machine()
         view.shares = rates
         view.uploads_waiting = p.data.uploads_waiting
         gate = p.gating.gate
@@ -251,3 +262,16 @@ class _Speed:
         elapsed = max(time.monotonic() - self._windows[0][0], 1e-9)
         names = {name for _, totals in self._windows for name in totals}
         return {n: sum(totals[n] for _, totals in self._windows) / elapsed for n in names}
+
+
+def _every_second(find_out: Callable[[], str]) -> Callable[[], str]:
+    """``find_out``, asked once a second and otherwise remembered: it costs a few system calls."""
+    known, asked = "", -1.0
+
+    def latest() -> str:
+        nonlocal known, asked
+        if time.monotonic() - asked >= 1.0:
+            known, asked = find_out(), time.monotonic()
+        return known
+
+    return latest

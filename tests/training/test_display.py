@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import itertools
+import json
 import re
 import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from alphatriangle.training import display as module
-from alphatriangle.training.display import Display, View, plain_line
+from alphatriangle.training.display import Display, JsonDisplay
+from alphatriangle.training.view import Curve, View, plain_line, sparkline
 
 
 def plain() -> tuple[Display, io.StringIO]:
@@ -86,6 +91,8 @@ def test_the_live_view_fits_the_terminal(width: int) -> None:
         "policy_entropy": 1.5,
         "value_error": 3.2,
     }
+    for i in range(1000):
+        view.add_point("loss", 10 - i / 100)
     view.shares = {"network": 0.5, "learner": 1.0, "tree": 0.5}
     with display.training():
         display.update(view)
@@ -95,5 +102,49 @@ def test_the_live_view_fits_the_terminal(width: int) -> None:
     if width >= 80:
         assert any("best" in line and "52.3 (step 4), step 5 plays" in line for line in lines)
         assert any("100% full, 99.9% distinct, depth 2.5" in line for line in lines)
+        assert any("loss 1.000  ██" in line and "▁" in line for line in lines)
         assert any("learner 50%, network 25%, tree 25%" in line for line in lines)
     assert max(len(line.rstrip()) for line in lines) <= width
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=100), st.integers(1, 40))
+def test_a_sparkline_has_its_width_and_its_ends(points: list[float], width: int) -> None:
+    drawn = sparkline(points, width)
+    assert len(drawn) == (min(width, len(points)) if len(points) > 1 else 0)
+    if len(points) > 1 and len(points) <= width and min(points) < max(points):
+        assert drawn[points.index(max(points))] == "█"
+        assert drawn[points.index(min(points))] == "▁"
+
+
+@given(st.integers(0, 5000))
+def test_a_curve_keeps_few_points_of_all_of_it(count: int) -> None:
+    curve = Curve()
+    for i in range(1, count + 1):
+        curve.add(float(i))
+    points = curve.points
+    assert len(points) < Curve.MOST
+    assert len(points) >= min(count, Curve.MOST // 2 - 1)
+    gaps = {b - a for a, b in itertools.pairwise(points)}
+    assert len(gaps) <= 1, "evenly spread"
+    if points:
+        (gap,) = gaps or {1.0}
+        assert points[0] == gap
+        assert count - points[-1] < gap
+
+
+def test_json_lines_for_programs() -> None:
+    out = io.StringIO()
+    display = JsonDisplay(Console(file=out))
+    with display.phase("loading"), display.training():
+        display.note('a "quoted" note')
+        display.update(View("r", 3, 0, 9, score=1.25), force=True)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    kinds = [e["event"] for e in events]
+    assert kinds == ["phase", "note", "progress", "phase done"]
+    assert all(abs(e["time"] - time.time()) < 60 for e in events)
+    assert events[1]["text"] == 'a "quoted" note'
+    progress = events[2]
+    assert (progress["run"], progress["step"], progress["target_steps"]) == ("r", 3, 9)
+    assert progress["score"] == 1.25
+    assert progress["loss"] is None
+    assert events[3]["seconds"] >= 0
