@@ -34,6 +34,9 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of all data.", show_default=".alphatriangle_data"),
 ]
+Checkpoint = Annotated[
+    str, typer.Option(help="Which of the run's checkpoints: latest, best, or a step.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys instead.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 

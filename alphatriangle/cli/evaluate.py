@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 from alphatriangle.cli.common import (
     AsJson,
+    Checkpoint,
     DataDir,
     Debug,
     UsageError,
@@ -36,6 +39,7 @@ def evaluate(
         int | None,
         typer.Option(min=1, max=4096, help="Simulations a move.", show_default="the run's"),
     ] = None,
+    checkpoint: Checkpoint = "latest",
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Draw the scores into this PNG file.")
     ] = None,
@@ -49,8 +53,8 @@ def evaluate(
 ) -> None:
     """Let a run's agent play whole games on fixed seeds, against other players.
 
-    It uses the newest sound commit and changes nothing; a run may be training meanwhile. All
-    players meet the same deals, so that differences are compared game by game.
+    It changes nothing, and the run may be training meanwhile. All players meet the same deals, so
+    that differences are compared game by game.
 
     random places anywhere; greedy clears the most now; mobility looks one placement ahead for open
     places; beam and beam128 plan each deal with the best 16 or 128 boards.
@@ -64,12 +68,9 @@ def evaluate(
     Exit codes: 0 done; 2 bad input.
     """
     with reported_errors(debug):
-        from alphatriangle.config import build
-        from alphatriangle.data.loading import load_for_reading
-        from alphatriangle.data.runs import latest_run
         from alphatriangle.data.segments import write_episodes
         from alphatriangle.game.players import PLAYERS
-        from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
+        from alphatriangle.training.agent import load_agent
         from alphatriangle.training.display import Display
         from alphatriangle.training.evaluation import (
             difference,
@@ -87,54 +88,48 @@ def evaluate(
         for file in (plot, save_games):
             if file is not None and not file.absolute().parent.is_dir():
                 raise UsageError(f"{file}: its folder does not exist")
-        config = persistence(data_dir)
-        if run is None:
-            latest = latest_run(config)
-            if latest is None:
-                raise UsageError(
-                    f"{config.root_data_dir} has no run to evaluate; "
-                    "alphatriangle train --preset quick makes one"
-                )
-            run = latest.name
-        state = load_for_reading(config, run)
-        checkpoint = state.checkpoint_data
-        assert checkpoint is not None
-        settings = build(checkpoint.config)
-        network = NeuralNetwork(settings.model, "auto")
-        try:
-            network.set_weights(checkpoint.model_state_dict)
-        except WeightsMismatchError as e:
-            raise UsageError(f"{state.source}: {e}") from e
+        agent = load_agent(persistence(data_dir), run, checkpoint)
+        settings = agent.config
         console = console_for(as_json)
         display = Display(console, quiet=as_json)
         scores = []
         for player in players:
             with display.phase(f"{player} plays {games} games"):
                 scores.append(evaluate_baseline(player, settings, games))
-        name = f"{run} (step {checkpoint.global_step})"
+        name = f"{agent.run} (step {agent.step})"
         with display.phase(f"{name} plays {games} games"):
-            episodes = play_agent(network, settings, games, simulations)
-        agent = score_of_games(name, episodes)
+            episodes = play_agent(agent.network, settings, games, simulations)
+        own = score_of_games(name, episodes)
         if save_games is not None:
-            write_episodes(save_games, episodes)
+            with _written(save_games):
+                write_episodes(save_games, episodes)
         searched = simulations or settings.search.num_simulations
         title = f"{games} games each, the same deals, {searched} simulations a move"
         if plot is not None:
             from alphatriangle.training.plots import plot_scores
 
-            plot_scores([*scores, agent], title, plot)
+            with _written(plot):
+                plot_scores([*scores, own], title, plot)
         if as_json:
             print_json(
                 {
-                    "run": run,
-                    "step": checkpoint.global_step,
+                    "run": agent.run,
+                    "step": agent.step,
                     "simulations": searched,
-                    "players": [score.summary() for score in (*scores, agent)],
+                    "players": [score.summary() for score in (*scores, own)],
                     "ahead": {
-                        score.player: difference(agent.scores, score.scores)._asdict()
+                        score.player: difference(own.scores, score.scores)._asdict()
                         for score in scores
                     },
                 }
             )
         else:
-            console.print(scores_table([*scores, agent], title, agent))
+            console.print(scores_table([*scores, own], title, own))
+
+
+@contextlib.contextmanager
+def _written(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise UsageError(f"{file} cannot be written: {e.strerror or e}") from e

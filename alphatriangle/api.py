@@ -1,0 +1,103 @@
+"""The few functions that a program needs; ``import alphatriangle`` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from alphatriangle.config import PersistenceConfig
+
+if TYPE_CHECKING:
+    from alphatriangle.training.agent import Agent
+    from alphatriangle.training.evaluation import PlayerScore
+    from alphatriangle.training.run import TrainingOutcome
+
+
+def train(
+    run_name: str | None = None,
+    *,
+    preset: str | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    max_steps: int | None = None,
+    resume: str = "auto",
+    data_dir: str | Path | None = None,
+    quiet: bool = False,
+) -> TrainingOutcome:
+    """Train a run, or go on with it: what the command ``alphatriangle train`` does.
+
+    ``settings`` are over the preset's, ``{"train": {"batch_size": 128}}``. Called again with the
+    same arguments it goes on where it was, whatever ended it.
+
+    Raises:
+        ConfigError: settings that cannot be used.
+        DataError: the run cannot be loaded, locked or written to.
+        TrainingDivergedError: the loss is not finite any more; the last commit is intact.
+    """
+    from alphatriangle.training.display import Display
+    from alphatriangle.training.run import TrainingOutcome
+    from alphatriangle.training.run import train as carry_out
+    from alphatriangle.training.run_plan import TrainRequest, plan_run
+
+    plan = plan_run(
+        TrainRequest(
+            preset=preset,
+            settings={section: dict(fields) for section, fields in (settings or {}).items()},
+            run_name=run_name,
+            max_steps=max_steps,
+            resume=resume,
+            data_dir=None if data_dir is None else Path(data_dir),
+        )
+    )
+    display = Display(Console(), quiet=quiet)
+    display.note(plan.message)
+    return TrainingOutcome.nothing_to_do(plan) if plan.nothing_to_do else carry_out(plan, display)
+
+
+def load_run(
+    run_name: str | None = None,
+    *,
+    checkpoint: str = "latest",
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+) -> Agent:
+    """The agent that a run has trained: its network, ready to play, and its settings.
+
+    ``checkpoint`` is latest, best, or a step. See :func:`alphatriangle.training.agent.load_agent`
+    for what is raised.
+    """
+    from alphatriangle.training.agent import load_agent
+
+    return load_agent(_persistence(data_dir), run_name, checkpoint, device)
+
+
+def evaluate(
+    agent: Agent,
+    games: int = 100,
+    *,
+    against: Sequence[str] = (),
+    simulations: int | None = None,
+) -> list[PlayerScore]:
+    """Scores of ``against`` (random, greedy, mobility, beam, beam128) and of the agent, last, in
+    the same games, with 95% intervals.
+
+    Raises:
+        ValueError: there is no such player.
+    """
+    from alphatriangle.game.players import PLAYERS
+    from alphatriangle.training.evaluation import evaluate_agent, evaluate_baseline
+
+    for player in against:
+        if player not in PLAYERS:
+            raise ValueError(f"there is no player {player!r}; there are: {', '.join(PLAYERS)}")
+    scores = [evaluate_baseline(player, agent.config, games) for player in against]
+    name = f"{agent.run} (step {agent.step})"
+    return [*scores, evaluate_agent(agent.network, agent.config, games, name, simulations)]
+
+
+def _persistence(data_dir: str | Path | None) -> PersistenceConfig:
+    if data_dir is None:
+        return PersistenceConfig()
+    return PersistenceConfig(root_data_dir=Path(data_dir))
