@@ -9,6 +9,7 @@ import typer
 from alphatriangle import __version__
 from alphatriangle.cli import config, runs, ui
 from alphatriangle.cli.evaluate import evaluate
+from alphatriangle.cli.play import play
 from alphatriangle.cli.train import train
 from alphatriangle.cli.watch import watch
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(watch)
+app.command()(play)
 app.add_typer(runs.app, name="runs")
 app.add_typer(config.app, name="config")
 app.add_typer(ui.app, name="ui")

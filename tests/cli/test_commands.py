@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -365,3 +366,25 @@ import alphatriangle.data as data
 assert all(getattr(data, name).__name__ == name for name in __all__)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_playing_line_by_line_with_a_hint(trained: Path) -> None:
+    commands = "hint\nplace 1 99 0\nplace 9 1 1\nnonsense\n\nundo\nquit\n"
+    result = alphatriangle("play", "r", "--data-dir", str(trained), "--seed", "3", input=commands)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert re.match(r"r \(step \d+\) plays [123] at \d,\d+ \d+%, .*values this", lines[0])
+    assert lines[1].startswith("shape 1 does not fit at 99,0; it fits at ")
+    assert lines[2].startswith("shape 9 does not fit")
+    assert lines[3].startswith("'nonsense': say place SLOT ROW COLUMN")
+    assert lines[4] == "there is nothing to take back"
+    assert lines[5] == "ended: 0 placements, score 0.00"
+    place = re.search(r"plays ([123]) at (\d+),(\d+)", lines[0])
+    assert place is not None
+    moves = f"place {' '.join(place.groups())}\nundo\n"
+    again = alphatriangle("play", "--data-dir", str(trained), "--seed", "3", input=moves)
+    assert re.match(r"\+\d\.\d+, score \d\.\d+, shapes ", again.stdout)
+    assert "taken back" in again.stdout
+    nobody = alphatriangle("play", "gone", "--data-dir", str(trained), input="hint\n")
+    assert nobody.returncode == 2
+    assert "there is no run 'gone'" in nobody.stderr
