@@ -10,6 +10,7 @@ from alphatriangle import __version__
 from alphatriangle.cli import config, runs, ui
 from alphatriangle.cli.evaluate import evaluate
 from alphatriangle.cli.play import play
+from alphatriangle.cli.report import report
 from alphatriangle.cli.train import train
 from alphatriangle.cli.watch import watch
 
@@ -24,6 +25,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command()(watch)
 app.command()(play)
+app.command()(report)
 app.add_typer(runs.app, name="runs")
 app.add_typer(config.app, name="config")
 app.add_typer(ui.app, name="ui")

@@ -1,0 +1,1 @@
+"""What a person asks after a night of training, as one page."""
