@@ -34,6 +34,24 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of all data.", show_default=".alphatriangle_data"),
 ]
+
+
+def complete_run(context: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: the names of runs that begin with what has been typed."""
+    from alphatriangle.data.path_manager import PathManager
+
+    try:
+        names = PathManager(persistence(context.params.get("data_dir")), "any").run_names()
+    except (ConfigError, DataError):
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Run = Annotated[str, typer.Argument(help="Name of a run.", autocompletion=complete_run)]
+LatestRun = Annotated[
+    str | None,
+    typer.Argument(help="Name of a run.", show_default="the latest", autocompletion=complete_run),
+]
 Checkpoint = Annotated[
     str, typer.Option(help="Which of the run's checkpoints: latest, best, or a step.")
 ]

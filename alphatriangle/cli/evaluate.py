@@ -14,6 +14,7 @@ from alphatriangle.cli.common import (
     Checkpoint,
     DataDir,
     Debug,
+    LatestRun,
     UsageError,
     console_for,
     persistence,
@@ -24,9 +25,7 @@ from alphatriangle.cli.tables import scores_table
 
 
 def evaluate(
-    run: Annotated[
-        str | None, typer.Argument(help="Name of a run.", show_default="the latest")
-    ] = None,
+    run: LatestRun = None,
     against: Annotated[
         str,
         typer.Option(

@@ -13,7 +13,14 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from alphatriangle.cli.common import Checkpoint, DataDir, Debug, persistence, reported_errors
+from alphatriangle.cli.common import (
+    Checkpoint,
+    DataDir,
+    Debug,
+    complete_run,
+    persistence,
+    reported_errors,
+)
 from alphatriangle.data.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,7 +45,11 @@ _HELP: Final = (
 def play(
     run: Annotated[
         str | None,
-        typer.Argument(help="The run whose agent gives hints.", show_default="the latest"),
+        typer.Argument(
+            help="The run whose agent gives hints.",
+            show_default="the latest",
+            autocompletion=complete_run,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed deals the same shapes.")] = 0,
     checkpoint: Checkpoint = "latest",

@@ -10,6 +10,7 @@ import typer
 from alphatriangle.cli.common import (
     DataDir,
     Debug,
+    LatestRun,
     UsageError,
     console_for,
     persistence,
@@ -18,9 +19,7 @@ from alphatriangle.cli.common import (
 
 
 def report(
-    run: Annotated[
-        str | None, typer.Argument(help="Name of a run.", show_default="the latest")
-    ] = None,
+    run: LatestRun = None,
     html: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The page.", show_default="RUN.html")
     ] = None,

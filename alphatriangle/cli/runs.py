@@ -13,7 +13,9 @@ from alphatriangle.cli.common import (
     DataDir,
     Debug,
     FailedError,
+    Run,
     UsageError,
+    complete_run,
     console_for,
     persistence,
     print_json,
@@ -23,7 +25,6 @@ from alphatriangle.cli.tables import ago, megabytes, runs_table
 
 app = typer.Typer(no_args_is_help=True, help="Look at runs, and look after them.")
 
-Run = Annotated[str, typer.Argument(help="Name of a run.")]
 Step = Annotated[
     int | None, typer.Option(min=0, help="Step of the commit.", show_default="the newest")
 ]
@@ -176,7 +177,12 @@ def verify_run(
 @app.command("explain-resume")
 def explain_resume(
     run: Annotated[
-        str | None, typer.Argument(help="Name of a run.", show_default="what train would take")
+        str | None,
+        typer.Argument(
+            help="Name of a run.",
+            show_default="what train would take",
+            autocompletion=complete_run,
+        ),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -8,13 +8,18 @@ from typing import Annotated
 
 import typer
 
-from alphatriangle.cli.common import DataDir, Debug, UsageError, persistence, reported_errors
+from alphatriangle.cli.common import (
+    DataDir,
+    Debug,
+    LatestRun,
+    UsageError,
+    persistence,
+    reported_errors,
+)
 
 
 def watch(
-    run: Annotated[
-        str | None, typer.Argument(help="Name of a run.", show_default="the latest")
-    ] = None,
+    run: LatestRun = None,
     game: Annotated[
         str, typer.Option(help="Which of its recorded games: best, latest, or a number.")
     ] = "best",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -388,3 +389,19 @@ def test_playing_line_by_line_with_a_hint(trained: Path) -> None:
     nobody = alphatriangle("play", "gone", "--data-dir", str(trained), input="hint\n")
     assert nobody.returncode == 2
     assert "there is no run 'gone'" in nobody.stderr
+
+
+@pytest.mark.parametrize("command", [("eval",), ("watch",), ("report",), ("runs", "show")])
+def test_the_shell_completes_names_of_runs(trained: Path, command: tuple[str, ...]) -> None:
+    line = f"alphatriangle {' '.join(command)} --data-dir {trained} "
+    environment = {
+        **os.environ,
+        "_ALPHATRIANGLE_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split())),
+    }
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("alphatriangle"))], env=environment,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "r" in done.stdout.split(), done.stderr
