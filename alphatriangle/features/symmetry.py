@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from alphatriangle.game.bits import trailing_zeros
 from alphatriangle.game.geometry import (
     CELLS,
     COLS,
@@ -39,6 +40,10 @@ from alphatriangle.utils.types import FloatArray
 SYMMETRIES: Final = 12
 _SLOT_ORDERS: Final = np.array(list(permutations(range(SLOTS))), np.int8)
 _HIGHEST: Final = ROWS - 1
+_ZERO: Final = np.uint64(0)
+_ONE: Final = np.uint64(1)
+_SIX: Final = np.uint64(6)
+_LOW: Final = np.uint64(63)
 
 
 class Symmetries(NamedTuple):
@@ -95,10 +100,12 @@ def _turned(
     board: npt.NDArray[np.uint64], cell: npt.NDArray[np.int16], out: npt.NDArray[np.uint64]
 ) -> None:
     out[:] = 0
-    for i in range(CELLS):
-        if (board[i >> 6] >> np.uint64(i & 63)) & np.uint64(1):
-            image = cell[i]
-            out[image >> 6] |= np.uint64(1) << np.uint64(image & 63)
+    for word in range(2):
+        rest = board[word]
+        while rest != _ZERO:
+            image = np.uint64(cell[64 * word + trailing_zeros(rest)])
+            rest &= rest - _ONE
+            out[image >> _SIX] |= _ONE << (image & _LOW)
 
 
 @njit(cache=True)
@@ -115,6 +122,7 @@ def _draw_views(
     dense: FloatArray,
 ) -> None:
     actions = np.empty(MAX_LEGAL, np.int16)
+    first = np.empty(SLOTS, np.int64)
     for i in range(len(boards)):
         t = np.int64(draw_below(key, np.uint64(2 * i), np.uint64(SYMMETRIES)))
         for s in range(SLOTS):
@@ -125,18 +133,20 @@ def _draw_views(
         for s in range(SLOTS):
             shape = slots[i, s]
             out_slots[i, order[s]] = shape if shape == EMPTY else tables.shape[t, shape]
+        for s in range(SLOTS):
+            # Of two equal shapes the first slot's moves are the ones that are played.
+            for slot in range(SLOTS):
+                if out_slots[i, slot] == out_slots[i, order[s]]:
+                    first[s] = slot
+                    break
         legal[i, :] = False
         dense[i, :] = 0.0
+        anchors = tables.anchor[t]
         for j in range(legal_actions(boards[i, 0], boards[i, 1], slots[i], actions)):
             slot = actions[j] // CELLS
-            anchor = np.int64(tables.anchor[t, slots[i, slot], actions[j] % CELLS])
+            anchor = np.int64(anchors[slots[i, slot], actions[j] - slot * CELLS])
             legal[i, order[slot] * CELLS + anchor] = True
-            # Of two equal shapes the first slot's moves are the ones that are played.
-            shape = out_slots[i, order[slot]]
-            for first in range(SLOTS):
-                if out_slots[i, first] == shape:
-                    dense[i, first * CELLS + anchor] += policies[i, j]
-                    break
+            dense[i, first[slot] * CELLS + anchor] += policies[i, j]
 
 
 def draw_views(
