@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -22,9 +23,12 @@ STEPS = 300
 
 
 def newest_step(data: Path) -> int:
-    """As the commit files say, read after the kill."""
-    steps = [json.loads(path.read_bytes())["global_step"] for path in _commit_files(data)]
-    return max(steps, default=0)
+    """As the commit files say; beside a training, retention may be faster than the reader."""
+    steps = [0]
+    for path in _commit_files(data):
+        with contextlib.suppress(FileNotFoundError):
+            steps.append(json.loads(path.read_bytes())["global_step"])
+    return max(steps)
 
 
 def _commit_files(data: Path) -> list[Path]:
