@@ -185,7 +185,7 @@ def test_eval_refuses_what_is_not_there(trained: Path, tmp_path: Path) -> None:
     for arguments, text in (
         (["eval", "gone", "--data-dir", str(trained)], "no run 'gone'"),
         (["eval", "r", "--data-dir", str(trained), "--against", "god"], "no such player"),
-        (["eval", "--data-dir", str(tmp_path)], "no run to evaluate"),
+        (["eval", "--data-dir", str(tmp_path)], "no run with a commit"),
     ):
         result = alphatriangle(*arguments)
         assert result.returncode == 2
