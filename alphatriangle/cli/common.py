@@ -24,7 +24,7 @@ from alphatriangle.config import (
     parse_setting,
     read_toml,
 )
-from alphatriangle.data.errors import DataError
+from alphatriangle.data.errors import DataError, RunNotFoundError
 from alphatriangle.utils.errors import DeviceNotAvailableError
 
 EXIT_FAILED = 1
@@ -100,6 +100,25 @@ def persistence(data_dir: Path | None) -> PersistenceConfig:
     own = from_environment(os.environ).get("persistence", {})
     folder = {} if data_dir is None else {"root_data_dir": str(data_dir)}
     return build({"persistence": {**own, **folder}}).persistence
+
+
+def chosen_run(config: PersistenceConfig, run: str | None, purpose: str) -> str:
+    """The run that was named, else the one committed to last.
+
+    Raises:
+        RunNotFoundError: none was named and none has a commit.
+    """
+    from alphatriangle.data.runs import latest_run
+
+    if run is not None:
+        return run
+    found = latest_run(config)
+    if found is None:
+        raise RunNotFoundError(
+            f"{config.root_data_dir} has no run to {purpose}; "
+            "alphatriangle train --preset quick makes one"
+        )
+    return found.name
 
 
 @contextlib.contextmanager

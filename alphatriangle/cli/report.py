@@ -12,6 +12,7 @@ from alphatriangle.cli.common import (
     Debug,
     LatestRun,
     UsageError,
+    chosen_run,
     console_for,
     persistence,
     reported_errors,
@@ -45,22 +46,13 @@ def report(
     Exit codes: 0 done; 2 bad input.
     """
     with reported_errors(debug):
-        from alphatriangle.data.errors import RunNotFoundError
-        from alphatriangle.data.runs import latest_run
         from alphatriangle.report.facts import collect
         from alphatriangle.report.figures import as_png, figures
         from alphatriangle.report.page import report_page
         from alphatriangle.training.display import Display
 
         config = persistence(data_dir)
-        if run is None:
-            found = latest_run(config)
-            if found is None:
-                raise RunNotFoundError(
-                    f"{config.root_data_dir} has no run to report on; "
-                    "alphatriangle train --preset quick makes one"
-                )
-            run = found.name
+        run = chosen_run(config, run, "report on")
         console = console_for(False)
         with Display(console).phase(f"reading run {run!r}"):
             facts = collect(config, run, games)

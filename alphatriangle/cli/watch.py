@@ -13,6 +13,7 @@ from alphatriangle.cli.common import (
     Debug,
     LatestRun,
     UsageError,
+    chosen_run,
     persistence,
     reported_errors,
 )
@@ -56,8 +57,6 @@ def watch(
         from rich.console import Console
         from rich.live import Live
 
-        from alphatriangle.data.errors import RunNotFoundError
-        from alphatriangle.data.runs import latest_run
         from alphatriangle.data.segments import read_episodes
         from alphatriangle.viewer.frames import ReplayError, frames
         from alphatriangle.viewer.page import game_page
@@ -70,14 +69,7 @@ def watch(
             where, known = str(games), read_episodes(games)
         else:
             config = persistence(data_dir)
-            if run is None:
-                found = latest_run(config)
-                if found is None:
-                    raise RunNotFoundError(
-                        f"{config.root_data_dir} has no run to watch; "
-                        "alphatriangle train --preset quick makes one"
-                    )
-                run = found.name
+            run = chosen_run(config, run, "watch")
             where, known = f"run {run!r}", recorded_games(config, run)
         episode = choose_game(known, game, where)
         try:
