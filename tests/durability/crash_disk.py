@@ -180,7 +180,7 @@ def write_tree(root: Path, tree: Tree) -> None:
 
 
 @dataclass
-class _Inode:
+class Inode:
     """A file: what is durable of it, and what a reader sees."""
 
     durable: bytes = b""
@@ -196,7 +196,7 @@ class _Inode:
         return list(dict.fromkeys([self.durable, self.current, torn, zeros]))
 
 
-Entry = _Inode | str | None
+Entry = Inode | str | None
 """A file, the target of a link, or None for a folder."""
 _Change = list[tuple[str, "Entry | bool"]]  # names and what they become; False: gone
 
@@ -240,9 +240,9 @@ class Volume:
 
     def __init__(self, base: Tree) -> None:
         self.folders: dict[str, _Folder] = {"": _Folder()}
-        self._handles: dict[int, _Inode] = {}
+        self._handles: dict[int, Inode] = {}
         for name, content in sorted(base.items()):
-            entry: Entry = _Inode(content, content) if isinstance(content, bytes) else content
+            entry: Entry = Inode(content, content) if isinstance(content, bytes) else content
             folder, leaf = self._split(name)
             folder.durable[leaf] = folder.current[leaf] = entry
             if content is None:
@@ -256,15 +256,15 @@ class Volume:
         """Take over one change."""
         match op.kind:
             case "create":
-                inode = self._handles[op.handle] = _Inode()
+                inode = self._handles[op.handle] = Inode()
                 folder, leaf = self._split(op.path)
                 folder.change([(leaf, inode)])
             case "append":
                 folder, leaf = self._split(op.path)
                 if leaf not in folder.current:
-                    folder.change([(leaf, _Inode())])
+                    folder.change([(leaf, Inode())])
                 entry = folder.current[leaf]
-                assert isinstance(entry, _Inode)
+                assert isinstance(entry, Inode)
                 self._handles[op.handle] = entry
             case "write":
                 self._handles[op.handle].current += op.data
@@ -316,10 +316,10 @@ class Volume:
             yield tree
 
     @staticmethod
-    def _files(folder: _Folder) -> Iterator[_Inode]:
+    def _files(folder: _Folder) -> Iterator[Inode]:
         seen = list(folder.durable.values()) + list(folder.current.values())
         seen += [entry for changes in folder.pending for _, entry in changes]  # type: ignore[misc]
-        yield from (entry for entry in seen if isinstance(entry, _Inode))
+        yield from (entry for entry in seen if isinstance(entry, Inode))
 
     def _walk(
         self,
@@ -332,7 +332,7 @@ class Volume:
         names = folder.after(kept[path]) if path in kept else folder.durable
         for leaf, entry in names.items():
             full = f"{path}/{leaf}" if path else leaf
-            if isinstance(entry, _Inode):
+            if isinstance(entry, Inode):
                 tree[full] = contents.get(id(entry), entry.durable)
             else:
                 tree[full] = entry

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.failpoints import FAILPOINTS
+from alphatriangle.data.loading import load_for_reading
 from tests.durability.budget import report
 from tests.training.command import alphatriangle, show, train_arguments
 
@@ -43,14 +45,11 @@ def test_one_run_killed_at_every_failpoint_ends_as_if_it_never_was(
     newest = 0
     for name in SAVING:
         die_at(tmp_path, f"{name}:2")
-        facts = json.loads(
-            alphatriangle(
-                "runs", "explain-resume", "r", "--data-dir", str(tmp_path), "--json"
-            ).stdout
-        )
-        assert facts["passed_over"] == []
-        assert facts["step"] >= newest, "what was committed stays committed"
-        newest = facts["step"]
+        state = load_for_reading(PersistenceConfig(root_data_dir=tmp_path), "r")
+        assert state.rejected == []
+        assert state.commit is not None
+        assert state.commit.global_step >= newest, "what was committed stays committed"
+        newest = state.commit.global_step
     assert newest < STEPS
     assert alphatriangle(*arguments(tmp_path)).returncode == 0
     assert show(tmp_path)["state_digest"] == never_killed

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.durability.crash_disk import Op, Tree, Volume, _Inode, read_tree
+from tests.durability.crash_disk import Inode, Op, Tree, Volume, read_tree
 
 MARK = ".acknowledged-"
 """The program asks for access to a file of this name and a number when a save has returned."""
@@ -44,7 +44,7 @@ class TracedVolume(Volume):
         super().__init__({})
         self._root, self._snapshots = root, snapshots
         self._positions: dict[int, int] = {}
-        self._open: dict[int, _Inode] = {}
+        self._open: dict[int, Inode] = {}
 
     def follow(self, log: Path) -> Iterator[int | None]:
         """After each change of the disk: None, or the number of the save that has returned."""
@@ -117,7 +117,7 @@ class TracedVolume(Volume):
         return inode.current != before
 
     @staticmethod
-    def _write(inode: _Inode, data: bytes, place: int) -> None:
+    def _write(inode: Inode, data: bytes, place: int) -> None:
         before = inode.current.ljust(place, b"\0")
         inode.current = before[:place] + data + before[place + len(data) :]
 
@@ -128,7 +128,7 @@ class TracedVolume(Volume):
         self._open.pop(descriptor, None)
         changed = False
         if leaf not in folder.current:
-            entry = _Inode()
+            entry = Inode()
             folder.change([(leaf, entry)])
             changed = True
         if isinstance(entry, str):
@@ -143,10 +143,10 @@ class TracedVolume(Volume):
             self._positions[descriptor] = len(entry.current)
         return changed
 
-    def _path_inode(self, path: str) -> _Inode:
+    def _path_inode(self, path: str) -> Inode:
         folder, leaf = self._split(path)
         entry = folder.current[leaf]
-        assert isinstance(entry, _Inode)
+        assert isinstance(entry, Inode)
         return entry
 
     def _named(self, kind: str, paths: list[str | None]) -> bool:
@@ -172,7 +172,7 @@ class TracedVolume(Volume):
         for path, folder in self.folders.items():
             for leaf, entry in folder.current.items():
                 full = f"{path}/{leaf}" if path else leaf
-                tree[full] = entry.current if isinstance(entry, _Inode) else entry
+                tree[full] = entry.current if isinstance(entry, Inode) else entry
         return tree
 
 
