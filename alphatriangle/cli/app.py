@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -42,10 +44,18 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")
     ] = False,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="No colours, as with NO_COLOR=1; may stand anywhere.")
+    ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
     """Entry point."""
-    app()
+    arguments = sys.argv[1:]
+    if "--no-color" in arguments:
+        # Before anything is printed, and wherever it stands.
+        os.environ["NO_COLOR"] = "1"
+        arguments = [word for word in arguments if word != "--no-color"]
+    app(arguments)

@@ -22,7 +22,7 @@ from alphatriangle.config import (
     from_environment,
     merge,
     parse_setting,
-    read_toml,
+    read_settings,
 )
 from alphatriangle.data.errors import DataError, RunNotFoundError
 from alphatriangle.utils.errors import DeviceNotAvailableError
@@ -79,7 +79,7 @@ def print_json(value: Any) -> None:
 
 def given_settings(config: Path | None, set_: list[str] | None) -> Layer:
     """What the person has set: a TOML file, over it ``--set``, over both the environment."""
-    written = read_toml(config) if config is not None else {}
+    written = read_settings(config) if config is not None else {}
     return merge(
         written, *[parse_setting(text) for text in set_ or []], from_environment(os.environ)
     )

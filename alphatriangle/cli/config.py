@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import difflib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +27,7 @@ from alphatriangle.config import (
     build,
     merge,
     preset,
+    read_settings,
 )
 from alphatriangle.config.toml import differences, to_toml, toml_value
 
@@ -41,16 +42,15 @@ def _settings(source: str, data_dir: Path | None) -> Layer:
         return preset(source)
     from alphatriangle.data.path_manager import PathManager
 
-    path = PathManager(persistence(data_dir), source).configs
-    try:
-        settings: Layer = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    paths = PathManager(persistence(data_dir), source)
+    if not paths.configs.exists():
+        close = difflib.get_close_matches(source, [*PRESETS, *paths.run_names()], n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(
-            f"{source!r} is no preset ({', '.join(PRESETS)}) and no run with a {path}"
-        ) from None
-    except (OSError, ValueError) as e:
-        raise UsageError(f"{path} cannot be read: {e}") from e
-    return settings
+            f"{source!r} is no preset ({', '.join(PRESETS)}) and no run with a "
+            f"{paths.configs}{hint}"
+        )
+    return read_settings(paths.configs)
 
 
 @app.command()
@@ -125,6 +125,6 @@ def schema() -> None:
 
       alphatriangle config schema > alphatriangle.schema.json
 
-    Exit code: 0.
+    Exit codes: 0 done.
     """
     print_json(Config.model_json_schema())

@@ -110,20 +110,15 @@ class _Advisor:
         """Hold what the agent would place, and say what it thinks."""
         if table.game.is_over:
             return "the game is over"
+        from alphatriangle.viewer.terminal import move_name
+
         if self._agent is None:
             self._agent = self._load()
         moves, value = self._agent.rank(table.game, self._simulations)
         table.hold(moves[0].action)
-        best = ", ".join(f"{_named(m.action)} {m.probability:.0%}" for m in moves[:3])
+        best = ", ".join(f"{move_name(m.action)} {m.probability:.0%}" for m in moves[:3])
         name = f"{self._agent.run} (step {self._agent.step})"
         return f"{name} plays {best}; it values this {value:.1f}"
-
-
-def _named(action: int) -> str:
-    from alphatriangle.game.geometry import CELLS, COLS
-
-    slot, anchor = divmod(action, CELLS)
-    return f"{slot + 1} at {anchor // COLS},{anchor % COLS}"
 
 
 def _obey(table: Table, advisor: _Advisor, command: str) -> str:

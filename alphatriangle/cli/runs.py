@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,9 +83,12 @@ def show_run(
     Exit codes: 0 done; 2 no such run, or none of its commits is sound.
     """
     with reported_errors(debug):
+        from alphatriangle.data.path_manager import PathManager
         from alphatriangle.data.runs import describe_run
 
-        facts = describe_run(persistence(data_dir), run, step)
+        config = persistence(data_dir)
+        facts = describe_run(config, run, step)
+        facts["repeat"] = _repeat_command(PathManager(config, run).configs, facts)
         if as_json:
             print_json(facts)
             return
@@ -107,6 +111,7 @@ def show_run(
             "saved": f"{commit['created_at']}, {ago(facts['age_seconds'])}",
             "also saved": ", ".join(facts["components"]),
             "state digest": facts["state_digest"],
+            "repeat": facts["repeat"],
         }
         for name, text in lines.items():
             console.print(f"{name:<13} {text}", highlight=False, markup=False, soft_wrap=True)
@@ -117,6 +122,14 @@ def show_run(
             console.print(f"passed over   {rejected['reason']}", style="red", soft_wrap=True)
         for recording in facts["damaged_recordings"]:
             console.print(f"games lost    {recording['reason']}", style="red", soft_wrap=True)
+
+
+def _repeat_command(configs: Path, facts: dict[str, Any]) -> str:
+    """What trains another run with the settings of this one, from its beginning."""
+    words = ["alphatriangle", "train", "--config", str(configs)]
+    words += ["--preset", facts["preset"]] if facts["preset"] else []
+    words += ["--max-steps", str(facts["target_steps"])] if facts["target_steps"] else []
+    return shlex.join([*words, "--run-name", f"{facts['name']}-again"])
 
 
 @app.command("verify")
@@ -135,7 +148,8 @@ def verify_run(
     """
     with reported_errors(debug):
         from alphatriangle.data.commits import list_commits
-        from alphatriangle.data.runs import check_files, existing_run
+        from alphatriangle.data.path_manager import existing_run
+        from alphatriangle.data.runs import check_files
 
         paths = existing_run(persistence(data_dir), run)
         known = list_commits(paths)
@@ -198,8 +212,11 @@ def explain_resume(
     """
     with reported_errors(debug):
         from alphatriangle.data.loading import load_for_reading
+        from alphatriangle.data.path_manager import existing_run
         from alphatriangle.training.run_plan import TrainRequest, plan_run
 
+        if run is not None:
+            existing_run(persistence(data_dir), run)
         plan = plan_run(TrainRequest(run_name=run, data_dir=data_dir))
         facts: dict[str, Any] = {"run": plan.run_name, "why": plan.message}
         if not plan.is_new:
@@ -255,8 +272,8 @@ def prune_run(
     """
     with reported_errors(debug):
         from alphatriangle.data.commits import verify_commit
+        from alphatriangle.data.path_manager import existing_run
         from alphatriangle.data.pruning import carry_out_pruning, find_commit, plan_pruning
-        from alphatriangle.data.runs import existing_run
 
         paths = existing_run(persistence(data_dir), run)
         verify_commit(paths.run, find_commit(paths, None).commit)
@@ -307,8 +324,8 @@ def pin_commit(
     Exit codes: 0 done; 2 no such run or commit.
     """
     with reported_errors(debug):
+        from alphatriangle.data.path_manager import existing_run
         from alphatriangle.data.pruning import find_commit, set_pin
-        from alphatriangle.data.runs import existing_run
 
         paths = existing_run(persistence(data_dir), run)
         commit = find_commit(paths, step).commit
@@ -375,7 +392,7 @@ def export(
     with reported_errors(debug):
         from alphatriangle.data.export import export_state
         from alphatriangle.data.loading import load_for_reading
-        from alphatriangle.data.runs import existing_run
+        from alphatriangle.data.path_manager import existing_run
 
         if what not in ("weights", "replay", "buffer"):
             raise UsageError(f"--what {what}: there are weights, replay and buffer")

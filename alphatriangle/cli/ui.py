@@ -1,4 +1,4 @@
-"""``alphatriangle ui``: the web pages of TensorBoard and MLflow on this data."""
+"""``alphatriangle ui``: the web pages of TensorBoard and MLflow on this data, and Ray's."""
 
 from __future__ import annotations
 
@@ -12,26 +12,34 @@ import typer
 
 from alphatriangle.cli.common import DataDir, Debug, UsageError, persistence, reported_errors
 
-app = typer.Typer(no_args_is_help=True, help="Open the curves in a browser.")
-_HOST = "127.0.0.1"
+app = typer.Typer(no_args_is_help=True, help="Open curves, runs and processes in a browser.")
 
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+Host = Annotated[
+    str,
+    typer.Option(
+        help="Address to listen on. There is no password: 0.0.0.0 lets everybody in who reaches "
+        "this machine."
+    ),
+]
+LOCAL = "127.0.0.1"
 
 
-def _free_port(port: int) -> int:
+def _free_port(host: str, port: int) -> int:
     """``port`` if nobody listens there; a free one for 0.
 
     Raises:
-        UsageError: the port is in use.
+        UsageError: the port is in use, or ``host`` is no address of this machine.
     """
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((host, port))
         except OSError as e:
             raise UsageError(
-                f"port {port} on {_HOST} cannot be used ({e.strerror}); "
-                "choose another --port, or leave it away"
+                f"port {port} on {host} cannot be used ({e.strerror}); "
+                "choose another --port or --host, or leave them away"
             ) from e
         return int(probe.getsockname()[1])
 
@@ -45,15 +53,18 @@ def _data_folder(data_dir: Path | None, name: str) -> Path:
     return folder
 
 
-def _serve(arguments: list[str], port: int) -> NoReturn:
+def _serve(arguments: list[str], host: str, port: int) -> NoReturn:
     """Become the server: signals and the exit code are then its own."""
-    typer.echo(f"http://{_HOST}:{port}  (Ctrl-C stops)")
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"http://{shown}:{port}  (Ctrl-C stops)")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", *arguments])
 
 
 @app.command()
-def tensorboard(data_dir: DataDir = None, port: Port = 0, debug: Debug = False) -> None:
+def tensorboard(
+    data_dir: DataDir = None, host: Host = LOCAL, port: Port = 0, debug: Debug = False
+) -> None:
     """Show the curves of all runs in TensorBoard.
 
     Example:
@@ -64,16 +75,19 @@ def tensorboard(data_dir: DataDir = None, port: Port = 0, debug: Debug = False) 
     """
     with reported_errors(debug):
         folder = _data_folder(data_dir, "runs")
-        chosen = _free_port(port)
+        chosen = _free_port(host, port)
         _serve(
-            ["tensorboard.main", "--logdir", str(folder / "runs"), "--host", _HOST]
+            ["tensorboard.main", "--logdir", str(folder / "runs"), "--host", host]
             + ["--port", str(chosen)],
+            host,
             chosen,
         )
 
 
 @app.command()
-def mlflow(data_dir: DataDir = None, port: Port = 0, debug: Debug = False) -> None:
+def mlflow(
+    data_dir: DataDir = None, host: Host = LOCAL, port: Port = 0, debug: Debug = False
+) -> None:
     """Show runs, metrics and artifacts in MLflow.
 
     Example:
@@ -86,9 +100,35 @@ def mlflow(data_dir: DataDir = None, port: Port = 0, debug: Debug = False) -> No
         from alphatriangle.data.mlflow_log import tracking_uri
 
         folder = _data_folder(data_dir, "mlruns/mlflow.db")
-        chosen = _free_port(port)
+        chosen = _free_port(host, port)
         _serve(
             ["mlflow", "server", "--backend-store-uri", tracking_uri(folder / "mlruns")]
-            + ["--host", _HOST, "--port", str(chosen)],
+            + ["--host", host, "--port", str(chosen)],
+            host,
             chosen,
         )
+
+
+@app.command()
+def ray(host: Host = LOCAL, port: Port = 0, debug: Debug = False) -> None:
+    """Show the processes of a training that is running, in Ray's dashboard.
+
+    Workers, their memory and processors, their logs. Start it beside the training, on the same
+    machine or with RAY_ADDRESS. It needs packages of its own: pip install
+    'alphatriangle[dashboard]'. Ray asks for its token, which "ray get-auth-token" prints.
+
+    Example:
+
+      alphatriangle ui ray --port 8265
+
+    Exit codes: 0 stopped; 2 no Ray is running, the packages are missing, or the port is in use.
+    """
+    with reported_errors(debug):
+        from alphatriangle.training.ray_dashboard import NoDashboardError, dashboard_command
+
+        chosen = _free_port(host, port)
+        try:
+            command = dashboard_command(host, chosen)
+        except NoDashboardError as e:
+            raise UsageError(str(e)) from e
+        _serve(command, host, chosen)

@@ -7,7 +7,7 @@ from alphatriangle.config.config import (
     build,
     merge,
     parse_setting,
-    read_toml,
+    read_settings,
 )
 from alphatriangle.config.env_config import EnvConfig
 from alphatriangle.config.environment import from_environment
@@ -34,5 +34,5 @@ __all__ = [
     "merge",
     "parse_setting",
     "preset",
-    "read_toml",
+    "read_settings",
 ]

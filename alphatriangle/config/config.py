@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 import types
 from pathlib import Path
@@ -69,19 +70,22 @@ def build(layer: Layer) -> Config:
         raise ConfigError("; ".join(_describe(error) for error in e.errors())) from e
 
 
-def read_toml(path: Path) -> Layer:
-    """The settings of a TOML file with one table a section.
+def read_settings(path: Path) -> Layer:
+    """The settings of a TOML file with one table a section, or of a run's ``configs.json``.
 
     Raises:
-        ConfigError: the file is missing, is not TOML, or is not made of sections.
+        ConfigError: the file is missing, is not TOML or JSON, or is not made of sections.
     """
+    is_json = path.suffix == ".json"
     try:
         with path.open("rb") as f:
-            data = tomllib.load(f)
+            data: Any = json.load(f) if is_json else tomllib.load(f)
     except OSError as e:
         raise ConfigError(f"cannot read the config file {path}: {e.strerror}") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path} is not TOML: {e}") from e
+    except (ValueError, RecursionError) as e:
+        raise ConfigError(f"{path} is not {'JSON' if is_json else 'TOML'}: {e}") from e
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} is not made of sections such as train")
     layer: Layer = {}
     for key, value in data.items():
         if not isinstance(value, dict):

@@ -32,6 +32,8 @@ from alphatriangle.data.lock import RunLock
 from alphatriangle.data.mlflow_log import (
     MlflowStatus,
     MlflowUploads,
+    RunDescription,
+    describe_run,
     open_run,
     tracking_uri,
 )
@@ -248,7 +250,7 @@ class DataManager:
             raise SaveFailedError(f"cannot write {self.paths.run_info}: {e.strerror}") from e
         self.run_info = info
 
-    def start_mlflow(self) -> str | None:
+    def start_mlflow(self, description: RunDescription | None = None) -> str | None:
         """Open the run's MLflow run and begin uploads; returns what went wrong, if anything."""
         if not self.persist_config.mlflow:
             return None
@@ -260,11 +262,12 @@ class DataManager:
                 self.run_name,
                 self.run_info.mlflow_run_id,
             )
+            if run_id != self.run_info.mlflow_run_id:
+                self.write_run_info(self.run_info.model_copy(update={"mlflow_run_id": run_id}))
+            describe_run(client, run_id, description or RunDescription())
         except mlflow_errors() as e:
             logger.warning("MLflow cannot be used: %s", e)
             return f"{type(e).__name__}: {e}".splitlines()[0]
-        if run_id != self.run_info.mlflow_run_id:
-            self.write_run_info(self.run_info.model_copy(update={"mlflow_run_id": run_id}))
         self._uploads = MlflowUploads(client, run_id, self.paths)
         return None
 

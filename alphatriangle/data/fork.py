@@ -15,9 +15,9 @@ from alphatriangle.data.disk import disk
 from alphatriangle.data.errors import CorruptFileError, DataError, RunExistsError, SaveFailedError
 from alphatriangle.data.loading import load_newest
 from alphatriangle.data.lock import RunLock
-from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.pruning import find_commit
-from alphatriangle.data.runs import existing_run, read_run_info
+from alphatriangle.data.runs import read_run_info
 from alphatriangle.data.schemas import Commit, RunInfo
 from alphatriangle.data.serializer import Serializer
 

@@ -22,9 +22,8 @@ from alphatriangle.data.errors import (
     DataError,
     FileUnavailableError,
     NoSoundCommitError,
-    RunNotFoundError,
 )
-from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.schemas import (
     BufferData,
     CheckpointData,
@@ -113,9 +112,7 @@ def load_for_reading(
         CheckpointNotFoundError: it has no commit yet.
         NoSoundCommitError: it has commits and none is sound.
     """
-    paths = PathManager(persist_config, run_name)
-    if not paths.run.is_dir():
-        raise RunNotFoundError(f"there is no run {run_name!r} in {paths.runs}")
+    paths = existing_run(persist_config, run_name)
     serializer = Serializer(persist_config.allowed_globals)
     for attempt in range(1, _ATTEMPTS + 1):
         known = list_commits(paths)

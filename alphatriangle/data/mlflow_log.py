@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,8 +28,25 @@ logger = logging.getLogger(__name__)
 MlflowStatus = Literal["FINISHED", "KILLED", "FAILED"]
 """FINISHED: all steps done; KILLED: stopped before; FAILED: an error ended it."""
 
+_STATES: dict[MlflowStatus, str] = {
+    "FINISHED": "complete",
+    "KILLED": "stopped",
+    "FAILED": "failed",
+}
+
 _FIRST_RETRY_SECONDS = 2.0
 _LONGEST_RETRY_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What MLflow is told of a run beside its curves and files."""
+
+    parameters: dict[str, str] = field(default_factory=dict)
+    """Settings. MLflow keeps the first value of each; what is there already is not sent again."""
+    tags: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    """Artifact path -> contents, for what is no file of the run folder."""
 
 
 def tracking_uri(mlruns: Path) -> str:
@@ -66,6 +84,26 @@ def open_run(
     )
     run = client.create_run(experiment_id, run_name=run_name)
     return client, str(run.info.run_id)
+
+
+def describe_run(client: MlflowClient, run_id: str, description: RunDescription) -> None:
+    """Tell MLflow what the run is, and that it is running.
+
+    Raises:
+        Exception: one of :func:`mlflow_errors`.
+    """
+    from mlflow.entities import Param, RunTag
+    from mlflow.utils.validation import MAX_PARAMS_TAGS_PER_BATCH
+
+    known = client.get_run(run_id).data.params
+    parameters = [Param(k, v) for k, v in description.parameters.items() if k not in known]
+    for first in range(0, len(parameters), MAX_PARAMS_TAGS_PER_BATCH):
+        part = parameters[first : first + MAX_PARAMS_TAGS_PER_BATCH]
+        client.log_batch(run_id, params=part)
+    tags = {**description.tags, "state": "running"}
+    client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+    for path, contents in description.texts.items():
+        client.log_text(run_id, contents, path)
 
 
 class MlflowUploads:
@@ -108,6 +146,7 @@ class MlflowUploads:
     def end_run(self, status: MlflowStatus) -> None:
         """Say in MLflow that nobody is training any more."""
         try:
+            self._client.set_tag(self._run_id, "state", _STATES[status])
             self._client.set_terminated(self._run_id, status)
         except mlflow_errors() as e:
             logger.warning("MLflow run %s stays open: %s", self._run_id, e)

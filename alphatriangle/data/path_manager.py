@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import unicodedata
 from pathlib import Path
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
-from alphatriangle.data.errors import DataFolderError, InvalidRunNameError
+from alphatriangle.data.errors import DataFolderError, InvalidRunNameError, RunNotFoundError
 
 _LONGEST_NAME = 100
 
@@ -217,3 +218,19 @@ def unused(path: Path) -> Path:
         candidate = path.with_name(f"{path.stem}.r{revision}{path.suffix}")
         revision += 1
     return candidate
+
+
+def existing_run(config: PersistenceConfig, name: str) -> PathManager:
+    """The paths of a run that is there.
+
+    Raises:
+        RunNotFoundError: it is not; the message names the nearest that is.
+    """
+    paths = PathManager(config, name)
+    if not paths.run.is_dir():
+        close = difflib.get_close_matches(name, paths.run_names(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise RunNotFoundError(
+            f"there is no run {name!r} in {paths.runs}{hint} (alphatriangle runs list shows all)"
+        )
+    return paths

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -11,10 +10,10 @@ from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
 from alphatriangle.data.commits import CommitList, best_commit, list_commits, verify_file
 from alphatriangle.data.digest import state_digest
-from alphatriangle.data.errors import CorruptRunInfoError, DataError, RunNotFoundError
+from alphatriangle.data.errors import CorruptRunInfoError, DataError
 from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.lock import RunLock
-from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.schemas import Commit, RunInfo
 from alphatriangle.data.serializer import read_json
 
@@ -36,22 +35,6 @@ class RunSummary(NamedTuple):
     last_commit_ns: int
     commits: int
     preset: str | None
-
-
-def existing_run(config: PersistenceConfig, name: str) -> PathManager:
-    """The paths of a run that is there.
-
-    Raises:
-        RunNotFoundError: it is not; the message names the nearest that is.
-    """
-    paths = PathManager(config, name)
-    if not paths.run.is_dir():
-        close = difflib.get_close_matches(name, paths.run_names(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise RunNotFoundError(
-            f"there is no run {name!r} in {paths.runs}{hint} (alphatriangle runs list shows all)"
-        )
-    return paths
 
 
 class FileCheck(NamedTuple):

@@ -13,7 +13,8 @@ from alphatriangle.config import Config, PersistenceConfig, build, preset
 from alphatriangle.config.toml import differences
 from alphatriangle.data.commits import StoredCommit, list_commits
 from alphatriangle.data.loading import load_for_reading
-from alphatriangle.data.runs import RunSummary, existing_run, read_run_info, summarize_run
+from alphatriangle.data.path_manager import existing_run
+from alphatriangle.data.runs import RunSummary, read_run_info, summarize_run
 from alphatriangle.data.schemas import BufferData, RunInfo
 from alphatriangle.data.segments import SegmentedExperiences
 from alphatriangle.game.geometry import CELLS

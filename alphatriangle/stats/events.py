@@ -45,7 +45,6 @@ METRICS: Final[dict[str, tuple[Aggregation, ...]]] = {
     "persistence/save_seconds": ("latest",),
     "persistence/blocked_seconds": ("latest",),
     "persistence/bytes_written": ("latest",),
-    "evaluation/score": ("latest",),
     "gate/score": ("latest",),
     "gate/best_score": ("latest",),
     "gate/gain": ("latest",),

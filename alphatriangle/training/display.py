@@ -70,7 +70,8 @@ class Display:
     def training(self) -> Iterator[None]:
         """While it lasts, :meth:`update` shows views."""
         if self.console.is_terminal and not self._quiet:
-            with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+            # Drawing takes 2 ms: twice a second is under half a percent of a core.
+            with Live(console=self.console, refresh_per_second=2, transient=True) as live:
                 self._live = live
                 try:
                     yield

@@ -17,7 +17,7 @@ from alphatriangle.stats import Event
 from alphatriangle.training.display import Display
 from alphatriangle.training.setup import Parts
 from alphatriangle.training.signals import StopRequest
-from alphatriangle.training.view import View
+from alphatriangle.training.view import Saved, View
 from alphatriangle.utils.machine import machine_line
 from alphatriangle.utils.types import Episode
 
@@ -31,6 +31,7 @@ class TrainingLoop:
         self._display = display
         self._stop = stop
         self._unsaved_episodes: list[Episode] = []
+        self._blocked_seconds = 0.0
         self._changed = False
         self._speed = _Speed()
         self._machine = _every_second(lambda: machine_line(parts.data.paths.run))
@@ -186,8 +187,9 @@ class TrainingLoop:
         )
         self._changed = False
         self.view.saving = p.global_step
-        blocked = time.perf_counter() - started
-        p.stats.tell("log", [Event("persistence/blocked_seconds", blocked, p.global_step)])
+        self._blocked_seconds = time.perf_counter() - started
+        event = Event("persistence/blocked_seconds", self._blocked_seconds, p.global_step)
+        p.stats.tell("log", [event])
 
     def _poll_save(self) -> None:
         self._take_report(wait=False)
@@ -209,8 +211,9 @@ class TrainingLoop:
             self.view.saving = None
             self.view.problem = None
             step = report.commit.global_step
-            megabytes = report.bytes_written / 1e6
-            self.view.save = f"step {step} ({megabytes:.1f} MB in {report.seconds:.2f} s)"
+            self.view.saved = Saved(
+                step, report.bytes_written, self._blocked_seconds, report.seconds
+            )
             self.parts.stats.tell(
                 "log",
                 [

@@ -33,6 +33,7 @@ from alphatriangle.training.evaluation import (
 )
 from alphatriangle.training.gating import Gating
 from alphatriangle.training.loop import TrainingLoop
+from alphatriangle.training.mlflow_description import describe_for_mlflow
 from alphatriangle.training.play import make_self_play
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
@@ -203,7 +204,7 @@ def _prepare(
     data.save_run_config(config.model_dump(mode="json"))
     if config.persistence.mlflow:
         with display.phase("opening MLflow"):
-            problem = data.start_mlflow()
+            problem = data.start_mlflow(describe_for_mlflow(config, network.device.type))
         if problem:
             display.note(f"MLflow is off for now: {problem}")
     sinks = setup.sink_maker(

@@ -15,7 +15,7 @@ from alphatriangle.data.errors import (
     RunExistsError,
     RunNotFoundError,
 )
-from alphatriangle.data.path_manager import PathManager, check_run_name
+from alphatriangle.data.path_manager import PathManager, check_run_name, existing_run
 from alphatriangle.data.runs import (
     RunSummary,
     latest_run,
@@ -236,12 +236,12 @@ def _source_run(config: Config, name: str) -> RunSummary:
                 f"--resume latest: no run in {config.persistence.root_data_dir} has a commit"
             )
         return found
-    check_run_name(name)
+    try:
+        paths = existing_run(config.persistence, name)
+    except RunNotFoundError as e:
+        raise RunNotFoundError(f"--resume {name}: {e}; a path ends in .pkl") from e
     if not _exists(config, name):
-        raise RunNotFoundError(
-            f"--resume {name}: there is no such run in {config.persistence.root_data_dir}; "
-            "alphatriangle runs list shows all, a path ends in .pkl"
-        )
+        raise RunNotFoundError(f"--resume {name}: nothing was ever saved in {paths.run}")
     return summarize_run(config.persistence, name)
 
 

@@ -244,10 +244,19 @@ def make_stats(make_sinks: Callable[[], Sequence[Sink]], *, remote: bool) -> Sta
     )
 
 
-def start_ray() -> None:
-    """A local Ray without dashboard, or the cluster that RAY_ADDRESS names."""
+def import_ray() -> None:
+    """Import Ray so that it neither prints nor sends what belongs to nobody here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray  # noqa: F401 - it sets the level of its logger
+
+    # Its notes on security modes belong to Ray's logs, not over the display.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def start_ray() -> None:
+    """A local Ray without dashboard, or the cluster that RAY_ADDRESS names."""
+    import_ray()
     import ray
 
     if ray.is_initialized():
@@ -255,8 +264,6 @@ def start_ray() -> None:
     local: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
         local = {"include_dashboard": False, "num_cpus": core_count()}
-    # Its notes on security modes belong to Ray's logs, not over the display.
-    logging.getLogger("ray").setLevel(logging.ERROR)
     ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False, **local)
 
 

@@ -38,6 +38,24 @@ class Curve:
             self._stride *= 2
 
 
+@dataclass(frozen=True)
+class Saved:
+    """The newest commit."""
+
+    step: int
+    bytes_written: int
+    blocked_seconds: float
+    """What training waited for."""
+    durable_seconds: float
+    """From the capture until it could not be lost any more."""
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def age_seconds(self) -> float:
+        """Since it was known to be durable."""
+        return time.monotonic() - self.at
+
+
 @dataclass
 class View:
     """The facts of the moment."""
@@ -64,7 +82,7 @@ class View:
     shares: dict[str, float] = field(default_factory=dict)  # seconds of a core a second, by part
     placements_per_second: float = 0.0
     machine: str = ""  # memory and disk
-    save: str = "nothing yet"
+    saved: Saved | None = None
     saving: int | None = None  # step of the save in flight
     uploads_waiting: int = 0  # files that MLflow has not been given
     problem: str | None = None
@@ -93,7 +111,10 @@ class View:
     @property
     def persistence(self) -> str:
         """The last save, the one in flight, and what waits for MLflow."""
-        parts = [self.save]
+        parts = ["nothing yet"]
+        if self.saved is not None:
+            age = _clock(self.saved.age_seconds)
+            parts = [f"step {self.saved.step} {age} ago"]
         if self.saving is not None:
             parts.append(f"saving step {self.saving}")
         if self.uploads_waiting:
@@ -168,11 +189,28 @@ def facts(view: View) -> dict[str, Any]:
         "buffer_capacity": view.buffer_capacity,
         "search": view.health,
         "core_seconds_per_second": view.shares,
-        "saved": view.save,
+        "saved": None if view.saved is None else _saved_facts(view.saved),
         "saving_step": view.saving,
         "uploads_waiting": view.uploads_waiting,
         "problem": view.problem,
     }
+
+
+def _saved_facts(saved: Saved) -> dict[str, Any]:
+    return {
+        "step": saved.step,
+        "age_seconds": saved.age_seconds,
+        "bytes_written": saved.bytes_written,
+        "blocked_seconds": saved.blocked_seconds,
+        "durable_seconds": saved.durable_seconds,
+    }
+
+
+def _saved_line(saved: Saved) -> str:
+    return (
+        f"{saved.bytes_written / 1e6:.1f} MB, durable after {saved.durable_seconds:.1f} s; "
+        f"training waited {saved.blocked_seconds * 1e3:.1f} ms"
+    )
 
 
 def panel(view: View) -> RenderableType:
@@ -209,6 +247,8 @@ def panel(view: View) -> RenderableType:
         table.add_row("time", _shares_line(view.shares))
     table.add_row("replay", f"{view.buffer_rows:,} of {view.buffer_capacity:,} rows")
     table.add_row("saved", view.persistence)
+    if view.saved is not None:
+        table.add_row("", _saved_line(view.saved))
     if view.machine:
         table.add_row("machine", view.machine)
     if view.problem:

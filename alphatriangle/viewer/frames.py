@@ -1,4 +1,4 @@
-"""A recorded game, placement by placement, as facts to draw."""
+"""A game, placement by placement, as facts to draw."""
 
 from __future__ import annotations
 
@@ -14,11 +14,26 @@ class ReplayError(ValueError):
     """A recording does not follow the rules of this version of the game."""
 
 
+class Option(NamedTuple):
+    """A placement that a search has looked at."""
+
+    action: int
+    probability: float  # of the search's policy
+    q_value: float  # reward and discounted value of what follows
+
+
+class Thoughts(NamedTuple):
+    """What a search thought before a placement."""
+
+    value: float  # of the position
+    options: tuple[Option, ...]  # the one that was played first, then the likeliest
+
+
 class Frame(NamedTuple):
     """The game after a placement; the first one is the empty board."""
 
     number: int  # placements so far
-    total: int  # of the whole game
+    total: int | None  # of the whole game, where that is known
     filled: frozenset[int]  # cells, row * 15 + col, after lines were cleared
     placed: frozenset[int]  # cells the placement filled
     cleared: frozenset[int]  # cells it emptied
@@ -26,6 +41,7 @@ class Frame(NamedTuple):
     slot: int | None  # the slot it came from
     reward: float
     score: float
+    thoughts: Thoughts | None = None
 
 
 def shape_cells(shape: int, anchor: int) -> frozenset[int]:
@@ -41,33 +57,35 @@ def frames(episode: Episode) -> Iterator[Frame]:
     """
     game = GameState(episode.seed, episode.episode)
     total = len(episode.moves)
-    yield Frame(0, total, frozenset(), frozenset(), frozenset(), _slots(game), None, 0.0, 0.0)
+    yield first_frame(game, total)
     for number, action in enumerate(map(int, episode.moves), start=1):
         if game.is_over or action not in game.legal_actions():
             raise ReplayError(
                 f"placement {number} of game {episode.episode} is not legal: it was recorded by "
                 "another version of the rules, or by another program"
             )
-        slots, before = _slots(game), _cells(game.occupied)
-        placed = shape_cells(slots[action // CELLS], action % CELLS)
-        reward = game.step(action)
-        after = _cells(game.occupied)
-        yield Frame(
-            number,
-            total,
-            after,
-            placed,
-            (before | placed) - after,
-            slots,
-            action // CELLS,
-            reward,
-            game.score,
-        )
+        yield frame_of(game, action, total)
     if abs(game.score - episode.score) > 1e-3 * max(abs(episode.score), 1.0):
         raise ReplayError(
             f"game {episode.episode} was recorded with a score of {episode.score:.3f} and replays "
             f"with {game.score:.3f}: it was recorded by another version of the rules"
         )
+
+
+def first_frame(game: GameState, total: int | None = None) -> Frame:
+    """A game that has not begun."""
+    return Frame(0, total, frozenset(), frozenset(), frozenset(), _slots(game), None, 0.0, 0.0)
+
+
+def frame_of(game: GameState, action: int, total: int | None = None) -> Frame:
+    """Play ``action``, which must be legal, and show what it did."""
+    slots, before = _slots(game), _cells(game.occupied)
+    placed = shape_cells(slots[action // CELLS], action % CELLS)
+    reward = game.step(action)
+    after = _cells(game.occupied)
+    cleared = (before | placed) - after
+    slot = action // CELLS
+    return Frame(len(game.moves), total, after, placed, cleared, slots, slot, reward, game.score)
 
 
 def _slots(game: GameState) -> tuple[int, ...]:

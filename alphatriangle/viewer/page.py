@@ -9,6 +9,7 @@ from importlib import resources
 
 from alphatriangle.game.geometry import COLS, ROWS, SHAPES, is_playable, is_up
 from alphatriangle.viewer.frames import Frame
+from alphatriangle.viewer.terminal import thoughts_lines
 
 
 def game_page(frames: Sequence[Frame], title: str) -> str:
@@ -30,6 +31,7 @@ def game_page(frames: Sequence[Frame], title: str) -> str:
                 "slot": frame.slot,
                 "reward": round(frame.reward, 6),
                 "score": round(frame.score, 6),
+                "thoughts": thoughts_lines(frame.thoughts) if frame.thoughts else [],
             }
             for frame in frames
         ],

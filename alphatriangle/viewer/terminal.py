@@ -8,8 +8,8 @@ from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from alphatriangle.game.geometry import COLS, ROWS, SHAPES, is_playable, is_up
-from alphatriangle.viewer.frames import Frame
+from alphatriangle.game.geometry import CELLS, COLS, ROWS, SHAPES, is_playable, is_up
+from alphatriangle.viewer.frames import Frame, Thoughts
 
 _PLACED: Final = "bold green"
 _CLEARED: Final = "bold yellow"
@@ -54,6 +54,21 @@ def shape_text(shape: int, style: str) -> Text:
     return Text("\n".join(lines), style=style)
 
 
+def move_name(action: int) -> str:
+    """An action in words: which shape, 1 to 3, and the row and column of its anchor."""
+    slot, anchor = divmod(action, CELLS)
+    return f"{slot + 1} at {anchor // COLS},{anchor % COLS}"
+
+
+def thoughts_lines(thoughts: Thoughts) -> list[str]:
+    """What a search thought, the value first, then a line an option."""
+    options = [
+        f"{option.probability:4.0%}  {move_name(option.action):<9}  value {option.q_value:.1f}"
+        for option in thoughts.options
+    ]
+    return [f"value {thoughts.value:.1f} before; it looked at", *options]
+
+
 def frame_text(frame: Frame, title: str) -> RenderableType:
     """Everything about a frame; 40 columns are enough."""
     shapes = Columns(
@@ -65,17 +80,29 @@ def frame_text(frame: Frame, title: str) -> RenderableType:
     )
     gained = "" if frame.slot is None else f"   {frame.reward:+.3f}"
     cleared = f"   {len(frame.cleared)} cleared" if frame.cleared else ""
-    facts = f"placement {frame.number}/{frame.total}   score {frame.score:.2f}{gained}{cleared}"
-    return Group(Text(title, style="bold"), Text(), board_text(frame), Text(), shapes, Text(facts))
+    facts = f"placement {_number(frame)}   score {frame.score:.2f}{gained}{cleared}"
+    lines = [facts, *(thoughts_lines(frame.thoughts) if frame.thoughts else [])]
+    below = Text("\n".join(lines))
+    return Group(Text(title, style="bold"), Text(), board_text(frame), Text(), shapes, below)
 
 
 def frame_line(frame: Frame) -> str:
     """A placement in one line, for output that is no terminal."""
     if frame.slot is None:
-        return f"0/{frame.total}  empty board"
+        return f"{_number(frame)}  empty board"
     anchor = min(frame.placed)
-    return (
-        f"{frame.number}/{frame.total}  slot {frame.slot}, {len(frame.placed)} triangles from row "
+    line = (
+        f"{_number(frame)}  slot {frame.slot}, {len(frame.placed)} triangles from row "
         f"{anchor // COLS}, column {anchor % COLS}; {len(frame.cleared)} cleared, "
         f"{frame.reward:+.3f}, score {frame.score:.3f}"
     )
+    if frame.thoughts is None:
+        return line
+    options = ", ".join(
+        f"{move_name(o.action)} {o.probability:.0%}" for o in frame.thoughts.options
+    )
+    return f"{line}; value {frame.thoughts.value:.1f}, looked at {options}"
+
+
+def _number(frame: Frame) -> str:
+    return str(frame.number) if frame.total is None else f"{frame.number}/{frame.total}"

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from alphatriangle.cli.app import app
 from alphatriangle.data.segments import read_episodes
 from tests.conftest import tiny_settings
 from tests.training.command import alphatriangle, commits, start, train_arguments
@@ -46,7 +52,7 @@ BAD_INPUT = {
     "an unknown preset": (["--preset", "quikc"], "unknown preset 'quikc'"),
     "a missing config file": (["--config", "nowhere.toml"], "nowhere.toml"),
     "a missing resume path": (["--resume", "gone/latest.pkl"], "gone/latest.pkl"),
-    "a missing resume run": (["--resume", "gone"], "no such run"),
+    "a missing resume run": (["--resume", "gone"], "there is no run 'gone'"),
     "an unsafe run name": (["--run-name", "../up"], "'../up'"),
     "a device that is not there": (["--set", "train.device=cuda:7"], "not available"),
     "a missing buffer": (["--set", "train.load_buffer_path=gone.pkl"], "gone.pkl"),
@@ -245,9 +251,21 @@ def test_a_port_in_use_is_said_so(trained: Path, tmp_path: Path) -> None:
     assert result.returncode == 2
     assert f"port {port}" in result.stderr
     assert result.stderr.count("\n") == 1
+    elsewhere = ["--data-dir", str(trained), "--host", "203.0.113.7"]
+    foreign = alphatriangle("ui", "tensorboard", *elsewhere)
+    assert foreign.returncode == 2
+    assert "203.0.113.7 cannot be used" in foreign.stderr
     nothing = alphatriangle("ui", "mlflow", "--data-dir", str(tmp_path))
     assert nothing.returncode == 2
     assert "does not exist" in nothing.stderr
+
+
+def test_a_dashboard_without_a_ray_is_refused() -> None:
+    """Or without its packages, which are an extra."""
+    nothing = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
+    result = alphatriangle("ui", "ray", env=nothing)
+    assert result.returncode == 2
+    assert re.search(r"no running Ray|alphatriangle\[dashboard\]", result.stderr)
 
 
 def test_tensorboard_is_served_and_stops(trained: Path) -> None:
@@ -266,15 +284,25 @@ def test_tensorboard_is_served_and_stops(trained: Path) -> None:
         urllib.request.urlopen(address, timeout=5)
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["train"], ["eval"], ["runs"], ["runs", "list"], ["runs", "show"], ["ui"]]
-)
+def all_commands() -> Iterator[list[str]]:
+    """Every command, with the groups it stands in."""
+    waiting: list[tuple[list[str], Any]] = [([], typer.main.get_command(app))]
+    while waiting:
+        words, command = waiting.pop()
+        if hasattr(command, "commands"):
+            waiting += [([*words, name], one) for name, one in command.commands.items()]
+        else:
+            yield words
+
+
+@pytest.mark.parametrize("command", list(all_commands()), ids=" ".join)
 def test_help_teaches(command: list[str]) -> None:
-    result = alphatriangle(*command, "--help")
-    assert result.returncode == 0
-    if len(command) == 2 or command in (["train"], ["eval"]):
-        assert "Example" in result.stdout
-        assert "Exit codes" in result.stdout
+    """A purpose in one line, an example that names the command, the exit codes."""
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "100"})
+    assert shown.exit_code == 0
+    assert re.search(r"Examples?:", shown.stdout)
+    assert f"alphatriangle {' '.join(command)}" in shown.stdout.split("Example")[1]
+    assert "Exit codes:" in shown.stdout
 
 
 def test_a_pipe_that_closes_early_is_no_error(trained: Path) -> None:
@@ -308,6 +336,62 @@ def test_settings_come_from_file_and_command_line(tmp_path: Path) -> None:
     assert saved["train"]["learning_rate"] == 0.5
 
 
+def test_the_command_that_runs_show_prints_repeats_the_run(trained: Path, tmp_path: Path) -> None:
+    shown = alphatriangle("runs", "show", "r", "--data-dir", str(trained), "--json")
+    facts = json.loads(shown.stdout)
+    program, *words = shlex.split(facts["repeat"])
+    assert program == "alphatriangle"
+    repeated = alphatriangle(*words, "--data-dir", str(tmp_path), "--json")
+    assert repeated.returncode == 0, repeated.stderr
+    outcome = json.loads(repeated.stdout)
+    assert outcome["run_name"] == "r-again"
+    assert outcome["state_digest"] == facts["state_digest"]
+
+
+def test_settings_come_from_a_run_s_file_too(tmp_path: Path) -> None:
+    """Where it is no such file, that is said."""
+    for text, why in (
+        ("[1]", "not made of sections"),
+        ("{", "not JSON"),
+        ('{"train": 1}', "train"),
+    ):
+        (tmp_path / "c.json").write_text(text)
+        result = alphatriangle("train", "--config", "c.json", cwd=tmp_path)
+        assert result.returncode == 2
+        assert why in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *[("runs", command) for command in ("show", "verify", "explain-resume", "prune", "pin")],
+        ("runs", "export"),
+        ("config", "show"),
+        ("eval",),
+        ("report",),
+        ("train", "--resume"),
+        ("watch",),
+        ("watch", "--game", "new"),
+    ],
+    ids=" ".join,
+)
+def test_the_nearest_run_is_suggested(trained: Path, words: tuple[str, ...]) -> None:
+    more = ["--what", "weights", "--to", "x"] if "export" in words else []
+    result = alphatriangle(*words, "rr", *more, "--data-dir", str(trained))
+    assert result.returncode == 2
+    assert "did you mean 'r'?" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("words", [("--no-color", "runs", "list"), ("runs", "list", "--no-color")])
+def test_colours_can_be_switched_off(trained: Path, words: tuple[str, ...]) -> None:
+    forced = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    forced.pop("NO_COLOR", None)
+    unknown = ("runs", "show", "--no-color", "no-such-run")
+    for line in (words, unknown):
+        result = alphatriangle(*line, "--data-dir", str(trained), env=forced)
+        assert not re.search(r"\x1b\[[0-9;]*3[0-7]", result.stdout + result.stderr)
+
+
 def test_watch_shows_recorded_games(trained: Path, tmp_path: Path) -> None:
     data = ["--data-dir", str(trained)]
     best = alphatriangle("watch", "r", *data)
@@ -334,6 +418,30 @@ def test_watch_shows_recorded_games(trained: Path, tmp_path: Path) -> None:
     nothing = alphatriangle("watch", "--data-dir", str(tmp_path / "empty"))
     assert nothing.returncode == 2
     assert "no run to watch" in nothing.stderr
+
+
+def test_watch_shows_a_new_game_and_what_the_agent_thinks(trained: Path, tmp_path: Path) -> None:
+    new = ["watch", "r", "--data-dir", str(trained), "--game", "new", "--seed", "5"]
+    played = alphatriangle(*new)
+    assert played.returncode == 0, played.stderr
+    title, empty, *lines = played.stdout.splitlines()
+    assert re.fullmatch(r"r \(step \d+\) plays seed 5", title)
+    assert empty == "0  empty board"
+    assert all(re.search(r"; value -?\d+\.\d, looked at [123] at \d,\d+ \d+%", x) for x in lines)
+    assert alphatriangle(*new).stdout == played.stdout, "the same seed, the same game"
+    page = tmp_path / "new.html"
+    assert alphatriangle(*new, "--html", str(page)).returncode == 0
+    assert "before; it looked at" in page.read_text()
+    for wrong, why in (
+        (["--games", "x.arrow"], "leave --games away"),
+        (["--checkpoint", "999"], "999"),
+    ):
+        result = alphatriangle(*new, *wrong)
+        assert result.returncode == 2
+        assert why in result.stderr
+    recorded = alphatriangle("watch", "r", "--data-dir", str(trained), "--simulations", "9")
+    assert recorded.returncode == 2
+    assert "are for --game new" in recorded.stderr
 
 
 def test_config_is_shown_compared_and_described(trained: Path, tmp_path: Path) -> None:

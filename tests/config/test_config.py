@@ -16,7 +16,7 @@ from alphatriangle.config import (
     merge,
     parse_setting,
     preset,
-    read_toml,
+    read_settings,
 )
 from alphatriangle.config.base import Section
 
@@ -95,12 +95,12 @@ def test_all_errors_are_said_at_once() -> None:
 def test_toml_files(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("[train]\nseed = 5\n[model]\nconv_channels = 16\n")
-    assert build(read_toml(path)).model.conv_channels == 16
+    assert build(read_settings(path)).model.conv_channels == 16
     path.write_text("seed = 5")
     with pytest.raises(ConfigError, match="outside a section"):
-        read_toml(path)
+        read_settings(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not TOML"):
-        read_toml(path)
+        read_settings(path)
     with pytest.raises(ConfigError, match="cannot read"):
-        read_toml(tmp_path)
+        read_settings(tmp_path)

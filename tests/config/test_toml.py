@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alphatriangle.config import PRESETS, Config, build, preset, read_toml
+from alphatriangle.config import PRESETS, Config, build, preset, read_settings
 from alphatriangle.config.toml import differences, to_toml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -19,7 +19,7 @@ def test_every_preset_survives(tmp_path: Path, name: str) -> None:
     config = build(preset(name))
     path = tmp_path / "config.toml"
     path.write_text(to_toml(config))
-    assert build(read_toml(path)) == config
+    assert build(read_settings(path)) == config
 
 
 @given(
@@ -48,7 +48,7 @@ def test_any_values_survive(
     config = build({"train": train})
     path = tmp_path / "config.toml"
     path.write_text(to_toml(config), encoding="utf-8", newline="")
-    assert build(read_toml(path)) == config
+    assert build(read_settings(path)) == config
 
 
 def test_every_field_is_explained() -> None:

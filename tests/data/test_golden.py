@@ -12,7 +12,8 @@ from alphatriangle.data import DataManager, Serializer
 from alphatriangle.data.commits import list_commits
 from alphatriangle.data.digest import state_digest
 from alphatriangle.data.loading import load_for_reading
-from alphatriangle.data.runs import check_files, existing_run
+from alphatriangle.data.path_manager import existing_run
+from alphatriangle.data.runs import check_files
 from alphatriangle.training.setup import restore_learner
 from tests.data.helpers import Training
 

@@ -26,10 +26,10 @@ from alphatriangle.data.export import export_state
 from alphatriangle.data.fork import fork_run
 from alphatriangle.data.fs import point_link
 from alphatriangle.data.loading import load_for_reading
-from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
 from alphatriangle.data.retention import CommitFacts, sequences_to_delete
-from alphatriangle.data.runs import check_files, describe_run, existing_run
+from alphatriangle.data.runs import check_files, describe_run
 from alphatriangle.features import rows_from_experiences
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, flip_bit, reload, rows_of, started

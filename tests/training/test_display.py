@@ -16,7 +16,7 @@ from rich.console import Console
 
 from alphatriangle.training import display as module
 from alphatriangle.training.display import Display, JsonDisplay
-from alphatriangle.training.view import Curve, View, plain_line, sparkline
+from alphatriangle.training.view import Curve, Saved, View, plain_line, sparkline
 
 
 def plain() -> tuple[Display, io.StringIO]:
@@ -27,10 +27,12 @@ def plain() -> tuple[Display, io.StringIO]:
 def test_a_plain_line_has_the_facts() -> None:
     view = View("r", step=30, first_step=10, target=100, score=4.25, score_games=100, loss=1.5)
     view.started = time.monotonic() - 10
-    view.save = "step 20 (1.0 MB in 0.10 s)"
+    assert "saved: nothing yet" in plain_line(view)
+    view.saved = Saved(20, 1_000_000, 0.0008, 3.1, at=time.monotonic() - 65)
     line = plain_line(view)
-    for fact in ("step 30/100", "score 4.2", "loss 1.500", "2.0 steps/s", "0:35 left", "step 20"):
+    for fact in ("step 30/100", "score 4.2", "loss 1.500", "2.0 steps/s", "0:35 left"):
         assert fact in line
+    assert "saved: step 20 1:05 ago" in line
     view.problem = "disk full"
     assert "PROBLEM: disk full" in plain_line(view)
 

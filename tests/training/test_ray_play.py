@@ -170,6 +170,7 @@ def test_train_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
     for steps in (8, 16):
         result = alphatriangle(*train_arguments(tmp_path, *more, steps=steps))
         assert result.returncode == 0, result.stderr
+        assert result.stderr == "", "nobody prints over the display"
     facts = show(tmp_path)
     assert (facts["step"], facts["state"]) == (16, "complete")
     (folder,) = tmp_path.glob("runs/r/tensorboard")
