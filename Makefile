@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train test soak check bench clean help
+.PHONY: setup train test soak check docs bench clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: check  ## everything that CI runs
 
 soak: setup  ## the long form of the durability proof, and the gate on it: hours
 	$(BIN)/python -m tests.durability.soak
+
+docs: setup  ## the manual, as pages in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed-bench  ## measured claims, as ratios taken in one run
 	$(BIN)/python -W ignore -m benchmarks
