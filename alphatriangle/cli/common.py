@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -70,6 +71,12 @@ class FailedError(Exception):
 def console_for(as_json: bool) -> Console:
     """Where people read: standard output, or standard error when that belongs to JSON."""
     return Console(stderr=as_json)
+
+
+def goes_on(run: str, data_dir: Path | None) -> str:
+    """The command that trains ``run`` further."""
+    where = [] if data_dir is None else ["--data-dir", str(data_dir)]
+    return shlex.join(["alphatriangle", "train", "--run-name", run, *where])
 
 
 def print_json(value: Any) -> None:

@@ -18,6 +18,7 @@ from alphatriangle.cli.common import (
     UsageError,
     complete_run,
     console_for,
+    goes_on,
     persistence,
     print_json,
     reported_errors,
@@ -365,44 +366,86 @@ def fork(
             return
         typer.echo(
             f"run {new_name!r} begins at step {commit.global_step} of {run!r}; "
-            f"alphatriangle train --run-name {new_name} goes on with it"
+            f"{goes_on(new_name, data_dir)} goes on with it"
         )
 
 
 @app.command("export")
 def export(
     run: Run,
-    what: Annotated[str, typer.Option(help="weights, replay or buffer.")],
+    what: Annotated[str, typer.Option(help="weights, replay, buffer or run.")],
     to: Annotated[Path, typer.Option(help="File to write; it must not exist.")],
     step: Step = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Write a part of a commit, by default of the newest sound one, for other tools.
+    """Write a commit, by default the newest sound one, or a part of it.
 
-    weights: safetensors. replay: Parquet. buffer: a buffer.pkl that needs no other file.
+    weights: safetensors. replay: Parquet. buffer: a buffer.pkl that needs no other file. run: all
+    of it as one archive, of which runs restore makes a run again.
 
     Example:
 
       alphatriangle runs export first --what weights --to first.safetensors
 
+      alphatriangle runs export first --what run --to first.tar
+
     Exit codes: 0 done; 2 bad input, or the file cannot be written.
     """
     with reported_errors(debug):
+        from alphatriangle.data.archive import write_archive
+        from alphatriangle.data.commits import without
         from alphatriangle.data.export import export_state
         from alphatriangle.data.loading import load_for_reading
         from alphatriangle.data.path_manager import existing_run
 
-        if what not in ("weights", "replay", "buffer"):
-            raise UsageError(f"--what {what}: there are weights, replay and buffer")
+        if what not in ("weights", "replay", "buffer", "run"):
+            raise UsageError(f"--what {what}: there are weights, replay, buffer and run")
         config = persistence(data_dir)
-        existing_run(config, run)
+        paths = existing_run(config, run)
         state = load_for_reading(config, run, step)
         assert state.commit is not None
-        digest = export_state(state, what, to)  # type: ignore[arg-type]
+        if what == "run":
+            digest = write_archive(paths, without(state.commit, state.damaged_recordings), to)
+        else:
+            digest = export_state(state, what, to)  # type: ignore[arg-type]
         if as_json:
             facts = {"run": run, "step": state.commit.global_step, "what": what, "file": str(to)}
             print_json(facts | digest._asdict())
             return
         typer.echo(f"{to}: {megabytes(digest.size)}")
+
+
+@app.command("restore")
+def restore(
+    archive: Annotated[Path, typer.Argument(help="What runs export --what run has written.")],
+    run_name: Annotated[
+        str | None, typer.Option(help="Name of the run to make; that in the archive if left out.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a run of an archive: from a backup, or from another person.
+
+    Every byte is checked, and nothing in an archive runs code.
+
+    Example:
+
+      alphatriangle runs restore first.tar --run-name theirs
+
+    Exit codes: 0 done; 2 no archive, a damaged one, or the name is taken.
+    """
+    with reported_errors(debug):
+        from alphatriangle.data.archive import restore_run
+
+        commit = restore_run(persistence(data_dir), archive, run_name)
+        if as_json:
+            facts = {"run": commit.run_name, "file": str(archive), "step": commit.global_step}
+            print_json(facts)
+            return
+        typer.echo(
+            f"run {commit.run_name!r} begins at step {commit.global_step} of {archive}; "
+            f"{goes_on(commit.run_name, data_dir)} goes on with it"
+        )

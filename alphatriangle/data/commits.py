@@ -28,7 +28,7 @@ from alphatriangle.data.schemas import (
     FileKind,
     RejectedCommit,
 )
-from alphatriangle.data.serializer import read_json
+from alphatriangle.data.serializer import parse_json, read_json
 
 
 class StoredCommit(NamedTuple):
@@ -64,6 +64,12 @@ def _seal(commit: Commit) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sealed(commit: Commit) -> bytes:
+    """The content of a commit's file."""
+    record = {**_record(commit), "seal": _seal(commit)}
+    return json.dumps(record, indent=1).encode() + b"\n"
+
+
 def write_commit(paths: PathManager, commit: Commit) -> StoredCommit:
     """Make the save real: write the commit file beside all others.
 
@@ -71,9 +77,8 @@ def write_commit(paths: PathManager, commit: Commit) -> StoredCommit:
         OSError: the save does not exist.
     """
     path = unused(paths.commit(commit.global_step))
-    record = {**_record(commit), "seal": _seal(commit)}
     try:
-        fs.write_bytes(path, json.dumps(record, indent=1).encode() + b"\n")
+        fs.write_bytes(path, sealed(commit))
     except OSError:
         # The folder's fsync comes after the rename: what was not acknowledged must not be found.
         with contextlib.suppress(OSError):
@@ -89,10 +94,23 @@ def read_commit(path: Path) -> Commit:
         CorruptCommitError: it is damaged.
         UnsupportedFormatError: a newer version wrote it.
     """
-    sealed = read_json(path, _SealedCommit, CorruptCommitError)
-    fields = {name: getattr(sealed, name) for name in Commit.model_fields}
+    return _unsealed(read_json(path, _SealedCommit, CorruptCommitError), path)
+
+
+def parse_commit(content: bytes, path: Path) -> Commit:
+    """:func:`read_commit` of bytes that come from ``path``.
+
+    Raises:
+        CorruptCommitError: it is damaged.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    return _unsealed(parse_json(content, path, _SealedCommit, CorruptCommitError), path)
+
+
+def _unsealed(record: _SealedCommit, path: Path) -> Commit:
+    fields = {name: getattr(record, name) for name in Commit.model_fields}
     commit = Commit.model_construct(**fields)
-    if _seal(commit) != sealed.seal:
+    if _seal(commit) != record.seal:
         raise CorruptCommitError(path, "its content does not match its seal")
     return commit
 

@@ -93,6 +93,18 @@ class CorruptRunInfoError(CorruptFileError):
     """A run's ``run.json`` is damaged."""
 
 
+class CorruptConfigsError(CorruptFileError):
+    """A run's ``configs.json`` is damaged."""
+
+
+class ArchiveNotFoundError(DataError):
+    """No archive exists where one was asked for."""
+
+
+class CorruptArchiveError(CorruptFileError):
+    """An archive of a run is damaged, or is none."""
+
+
 class UnsupportedFormatError(DataError):
     """A file was written by a newer version of this package."""
 

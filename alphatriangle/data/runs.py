@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import fs
 from alphatriangle.data.commits import CommitList, best_commit, list_commits, verify_file
 from alphatriangle.data.digest import state_digest
-from alphatriangle.data.errors import CorruptRunInfoError, DataError
+from alphatriangle.data.errors import (
+    CorruptConfigsError,
+    CorruptRunInfoError,
+    DataError,
+    reading_failed,
+)
 from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.lock import RunLock
 from alphatriangle.data.path_manager import PathManager, existing_run
@@ -18,6 +25,11 @@ from alphatriangle.data.schemas import Commit, RunInfo
 from alphatriangle.data.serializer import read_json
 
 RunState = Literal["running", "complete", "unfinished", "empty", "damaged"]
+
+_SETTINGS_ELSEWHERE: Final = (
+    "every checkpoint holds the settings as well: restore the file, or remove it to go on with "
+    "those of the preset"
+)
 
 
 class RunSummary(NamedTuple):
@@ -70,6 +82,37 @@ def read_run_info(paths: PathManager) -> RunInfo | None:
     if not paths.run_info.exists():
         return None
     return read_json(paths.run_info, RunInfo, CorruptRunInfoError)
+
+
+def read_configs(paths: PathManager) -> dict[str, Any] | None:
+    """The settings a run was started with, section -> field -> value; None where none are kept.
+
+    Raises:
+        CorruptConfigsError: ``configs.json`` is damaged.
+        FileUnavailableError: it cannot be read now.
+    """
+    if not paths.configs.exists():
+        return None
+    try:
+        content = fs.read_bytes(paths.configs)
+    except OSError as e:
+        raise reading_failed(paths.configs, e, CorruptConfigsError) from e
+    return parse_configs(content, paths.configs)
+
+
+def parse_configs(content: bytes, path: Path) -> dict[str, Any]:
+    """:func:`read_configs` of bytes that come from ``path``.
+
+    Raises:
+        CorruptConfigsError: they are no settings.
+    """
+    try:
+        configs: Any = json.loads(content)
+    except (ValueError, RecursionError) as e:
+        raise CorruptConfigsError(path, f"not readable JSON ({e}); {_SETTINGS_ELSEWHERE}") from e
+    if not isinstance(configs, dict) or not all(isinstance(v, dict) for v in configs.values()):
+        raise CorruptConfigsError(path, f"it does not hold settings; {_SETTINGS_ELSEWHERE}")
+    return configs
 
 
 def summarize_run(config: PersistenceConfig, name: str) -> RunSummary:

@@ -85,7 +85,7 @@ class BufferData(BaseModel):
 
 def _safe_relative(path: str) -> str:
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+    if not parts or path.startswith("/") or ".." in parts or any(c in path for c in ":\\\0"):
         raise ValueError(f"{path!r} does not lie inside the run folder")
     return path
 

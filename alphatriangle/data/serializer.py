@@ -242,8 +242,20 @@ def read_json(path: Path, model: type[Record], corrupt: type[CorruptFileError]) 
         CorruptFileError: of the kind given.
         UnsupportedFormatError: a newer version wrote it.
     """
+    return parse_json(_read(path, corrupt), path, model, corrupt)
+
+
+def parse_json(
+    content: bytes, path: Path, model: type[Record], corrupt: type[CorruptFileError]
+) -> Record:
+    """:func:`read_json` of bytes that come from ``path``.
+
+    Raises:
+        CorruptFileError: of the kind given.
+        UnsupportedFormatError: a newer version wrote it.
+    """
     try:
-        fields = json.loads(_read(path, corrupt), object_pairs_hook=_no_duplicates)
+        fields = json.loads(content, object_pairs_hook=_no_duplicates)
         if not isinstance(fields, dict):
             raise corrupt(path, "it is not a JSON object")
         _check_format(path, fields.get("format_version", 1))

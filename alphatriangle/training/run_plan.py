@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Final
 from alphatriangle.config import Config, ConfigError, Layer, build, merge, preset
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
-    DataError,
     RunExistsError,
     RunNotFoundError,
 )
@@ -19,6 +17,7 @@ from alphatriangle.data.path_manager import PathManager, check_run_name, existin
 from alphatriangle.data.runs import (
     RunSummary,
     latest_run,
+    read_configs,
     read_run_info,
     run_to_continue,
     summarize_run,
@@ -274,18 +273,8 @@ def _lost_info(run: RunSummary, config: Config) -> RunInfo:
 
 
 def _saved_settings(paths: PathManager, info: RunInfo) -> Layer:
-    try:
-        saved: Any = json.loads(paths.configs.read_bytes())
-    except FileNotFoundError:
-        return preset(info.preset or DEFAULT_PRESET)
-    except (OSError, ValueError) as e:
-        raise DataError(
-            f"{paths.configs} cannot be read ({e}); every checkpoint holds the settings as well: "
-            "restore the file, or remove it to go on with those of the preset"
-        ) from e
-    if not isinstance(saved, dict):
-        raise DataError(f"{paths.configs} does not hold settings")
-    return saved
+    saved = read_configs(paths)
+    return preset(info.preset or DEFAULT_PRESET) if saved is None else saved
 
 
 def _check_fixed(name: str, saved: Config, wanted: Config) -> None:

@@ -228,6 +228,17 @@ def test_looking_after_runs(trained: Path, tmp_path: Path) -> None:
     arguments = ["--what", "replay", "--to", str(rows), "--step", "4", *data, "--json"]
     exported = json.loads(say("export", "r", *arguments))
     assert (exported["step"], exported["size"]) == (4, rows.stat().st_size)
+    archive = tmp_path / "r.tar"
+    say("export", "r", "--what", "run", "--to", str(archive), *data)
+    other = ["--data-dir", str(tmp_path / "elsewhere")]
+    restored = json.loads(say("restore", str(archive), *other, "--json"))
+    assert restored == {"run": "r", "file": str(archive), "step": 6}
+    again = say("restore", str(archive), "--run-name", "theirs", *other)
+    assert "run 'theirs' begins at step 6" in again
+    assert "run 'r' exists" in say("restore", str(archive), *other, code=2)
+    assert "there is no archive" in say("restore", "none.tar", *other, code=2)
+    digests = [json.loads(say("show", "r", *d, "--json"))["state_digest"] for d in (data, other)]
+    assert digests[0] == digests[1]
     second = json.loads(say("fork", "r", "second", *data, "--json"))
     assert second == {"run": "second", "from": "r", "step": 6}
     assert "--what w" in say("export", "r", "--what", "w", "--to", "x", *data, code=2)

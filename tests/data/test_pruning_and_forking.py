@@ -16,6 +16,7 @@ from alphatriangle.data.commits import list_commits, verify_commit
 from alphatriangle.data.errors import (
     CommitNotFoundError,
     CorruptCheckpointError,
+    CorruptConfigsError,
     CorruptPinsError,
     ExportError,
     RunExistsError,
@@ -229,6 +230,29 @@ def test_a_fork_shares_the_files_and_goes_its_own_way(config: Config, tmp_path: 
     assert_same_rows(rows_of(reload(config)), rows)
     assert steps(fork) == [4, 3]
     assert describe_run(config.persistence, "branch")["step"] == 4
+
+
+def test_a_run_whose_commits_are_damaged_is_not_forked_over(config: Config) -> None:
+    training = trained(config, 2)
+    fork_run(config.persistence, "tiny", "branch")
+    paths = PathManager(config.persistence, "branch")
+    for path in (paths.commit(2), paths.run_info):
+        path.write_bytes(path.read_bytes()[:-9])
+    before = {p: p.stat().st_mtime_ns for p in paths.run.rglob("*")}
+    with pytest.raises(RunExistsError):
+        fork_run(config.persistence, "tiny", "branch")
+    assert {p: p.stat().st_mtime_ns for p in paths.run.rglob("*")} == before
+    training.manager.close()
+
+
+def test_a_fork_from_damaged_settings_is_refused(config: Config) -> None:
+    training = trained(config, 1)
+    training.manager.close()
+    for text in ("{", "[1]", '{"train": 1}'):
+        training.manager.paths.configs.write_text(text)
+        with pytest.raises(CorruptConfigsError, match="every checkpoint holds the settings"):
+            fork_run(config.persistence, "tiny", "branch")
+    assert PathManager(config.persistence, "tiny").run_names() == ["tiny"]
 
 
 def test_forks_that_cannot_be_leave_nothing_behind(config: Config) -> None:

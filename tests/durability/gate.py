@@ -76,7 +76,8 @@ MUTANTS = [
         CRASH,
     ),
     Mutant("fsync after commits are removed", "pruning.py", "    disk.sync_folder(paths.commits)\n", "", CRASH),
-    Mutant("fsync of shared names", "fork.py", "    disk.sync_folder(target.parent)\n", "", CRASH),
+    Mutant("fsync of what an archive holds", "archive.py", "                disk.sync(copy)\n", "", CRASH),
+    Mutant("fsync of the names of a new run", "fork.py", "            disk.sync_folder(path.parent)\n", "", CRASH),
     # rename
     Mutant(
         "rename of a written file",
@@ -107,6 +108,13 @@ MUTANTS = [
         "    for path in plan.files:\n        fs.remove(paths.run / Path(path))\n"
         "    for stored in plan.removed:\n        fs.remove(stored.path)\n",
         CRASH,
+    ),
+    Mutant(
+        "a run of damaged commits is a run",
+        "fork.py",
+        "    if known.commits or known.unreadable:",
+        "    if known.commits:",
+        "tests/data",
     ),
     Mutant("a failed save is undone", "writer.py", "            self._undo(stored)\n", "", f"{FAULTS} tests/data"),
     Mutant(
@@ -146,7 +154,7 @@ MUTANTS = [
         ROT,
     ),
     Mutant("links among committed files", "commits.py", "        if path.is_symlink():", "        if False:", MALICE),
-    Mutant("seal of a commit", "commits.py", "    if _seal(commit) != sealed.seal:", "    if False:", ROT),
+    Mutant("seal of a commit", "commits.py", "    if _seal(commit) != record.seal:", "    if False:", ROT),
     Mutant(
         "digest of a segment that is read",
         "segments.py",

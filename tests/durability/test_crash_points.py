@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from alphatriangle.config import Config
+from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data import fs, state_digest
+from alphatriangle.data.archive import restore_run, write_archive
 from alphatriangle.data.commits import list_commits, verify_commit
 from alphatriangle.data.disk import disk
 from alphatriangle.data.errors import CheckpointNotFoundError, RunNotFoundError
@@ -270,15 +271,30 @@ def test_what_has_returned_is_durable(
         assert tree["link"] in ("old", "other", b"old content"), "it always leads somewhere"
 
 
-def test_every_crash_point_of_a_fork(tmp_path: Path) -> None:
+def _fork(config: PersistenceConfig, archive: Path, name: str) -> None:
+    fork_run(config, "tiny", name)
+
+
+def _restore(config: PersistenceConfig, archive: Path, name: str) -> None:
+    restore_run(config, archive, name)
+
+
+@pytest.mark.parametrize("make", [_fork, _restore], ids=["fork", "restore"])
+def test_every_crash_point_of_a_new_run(
+    tmp_path: Path, make: Callable[[PersistenceConfig, Path, str], None]
+) -> None:
+    """Made of another run, or of an archive of it: it is there, whole, or it is not."""
     config = tiny_config(tmp_path)
     training = started(config)
     training.commit()
     training.commit()
     training.manager.close()
     expected = digest_of(load_for_reading(config.persistence, "tiny"))
+    archive = tmp_path / "tiny.tar"
+    paths = training.manager.paths
+    write_archive(paths, list_commits(paths).commits[0].commit, archive)
     with recording(tmp_path / "data") as log:
-        fork_run(config.persistence, "tiny", "fork")
+        make(config.persistence, archive, "new")
         log.mark("acknowledged")
     acknowledged = False
 
@@ -295,14 +311,15 @@ def test_every_crash_point_of_a_fork(tmp_path: Path) -> None:
         crashed = config_in(root).persistence
         assert digest_of(load_for_reading(crashed, "tiny")) == expected, "the source is untouched"
         try:
-            assert digest_of(load_for_reading(crashed, "fork")) == expected
+            assert digest_of(load_for_reading(crashed, "new")) == expected
             found += 1
         except (CheckpointNotFoundError, RunNotFoundError):
             assert not acknowledged
-            fork_run(crashed, "tiny", "again")
+            make(crashed, archive, "new")
+            assert digest_of(load_for_reading(crashed, "new")) == expected
         shutil.rmtree(root)
     assert found > 0
-    report("crash points: fork", states=tried, lost=0)
+    report(f"crash points: {make.__name__.strip('_')}", states=tried, lost=0)
 
 
 def test_every_crash_point_of_uploading(tmp_path: Path) -> None:

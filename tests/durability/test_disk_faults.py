@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from alphatriangle.data.archive import restore_run, write_archive
+from alphatriangle.data.commits import list_commits
 from alphatriangle.data.errors import DataError, SaveFailedError
 from alphatriangle.data.fork import fork_run
 from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.path_manager import PathManager
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, rows_of, started
 from tests.durability.budget import SOAK, report
@@ -173,24 +176,31 @@ def test_an_error_at_every_operation_of_a_start(tmp_path: Path, error: int) -> N
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMLINK])
-def test_an_error_at_every_operation_of_a_fork(tmp_path: Path, error: int) -> None:
+@pytest.mark.parametrize("work", ["fork", "restore"])
+def test_an_error_at_every_operation_of_a_new_run(tmp_path: Path, error: int, work: str) -> None:
     run = Run(tmp_path / "run")
     run.end()
     before = run.found()
+    archive = tmp_path / "tiny.tar"
+    paths = PathManager(run.config.persistence, "tiny")
+    write_archive(paths, list_commits(paths).commits[0].commit, archive)
     at = 0
     while True:
         fault = Fault(at, error)
         with failing(fault):
             try:
-                fork_run(run.config.persistence, "tiny", "fork")
-                state = load_for_reading(run.config.persistence, "fork")
+                if work == "fork":
+                    fork_run(run.config.persistence, "tiny", "new")
+                else:
+                    restore_run(run.config.persistence, archive, "new")
+                state = load_for_reading(run.config.persistence, "new")
                 assert digest_of(state) == before[1], "also where it had to copy"
             except DataError:
                 pass
         assert run.found() == before
-        shutil.rmtree(run.config.persistence.root_data_dir / "runs" / "fork", ignore_errors=True)
+        shutil.rmtree(run.config.persistence.root_data_dir / "runs" / "new", ignore_errors=True)
         if not fault.struck:
             break
         at += 1
     assert at > 20
-    report("faults: fork", faults=at, lost=0)
+    report(f"faults: {work}", faults=at, lost=0)
