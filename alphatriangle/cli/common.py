@@ -143,6 +143,11 @@ def reported_errors(debug: bool) -> Iterator[None]:
         # The reader has seen enough; keep Python from complaining about the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+    except OSError as e:
+        # The file system says no where nobody has expected it.
+        where = f"{e.filename}: " if e.filename else ""
+        _report(FailedError(f"{where}{e.strerror or e}"), debug)
+        raise typer.Exit(EXIT_FAILED) from e
 
 
 def _report(error: Exception, debug: bool) -> None:

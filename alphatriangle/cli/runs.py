@@ -36,8 +36,9 @@ Step = Annotated[
 def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = False) -> None:
     """List all runs, the one saved to last first.
 
-    State: running (a process is training it), complete, unfinished, empty (nothing saved yet), or
-    damaged.
+    State: running (a process is training it), complete, unfinished, empty (nothing saved yet),
+    damaged, or unreadable (somebody else's). Score: mean of recent games. Best: what the best
+    checkpoint scored.
 
     Example:
 
@@ -49,7 +50,7 @@ def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = 
         from alphatriangle.data.runs import summarize_runs
 
         config = persistence(data_dir)
-        runs = summarize_runs(config)
+        runs = summarize_runs(config, unreadable_too=True)
         if as_json:
             print_json([run._asdict() for run in runs])
         elif runs:

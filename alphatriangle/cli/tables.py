@@ -44,10 +44,10 @@ def megabytes(size: int) -> str:
 
 def runs_table(runs: Sequence[RunSummary]) -> Table:
     """One line a run; fits 80 columns."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("run", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for name in ("step", "games", "score", "size", "saved"):
+    for name in ("step", "games", "score", "best", "size", "saved"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         target = "" if run.target_steps is None else f"/{run.target_steps}"
@@ -57,6 +57,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
             f"{run.step}{target}",
             str(run.episodes),
             _number(run.score),
+            _number(run.best_score),
             megabytes(run.size_bytes),
             ago(time.time() - run.last_commit_ns / 1e9) if run.last_commit_ns else "never",
         )

@@ -115,6 +115,30 @@ def _unsealed(record: _SealedCommit, path: Path) -> Commit:
     return commit
 
 
+def commit_files(paths: PathManager) -> list[Path]:
+    """The commit files of a run by name, read or not.
+
+    Raises:
+        FileUnavailableError: the folder cannot be read now; what seems empty might not be.
+    """
+    try:
+        entries = list(paths.commits.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as e:
+        raise reading_failed(paths.commits, e, CorruptCommitError) from e
+    return sorted(p for p in entries if p.suffix == ".json" and not p.name.startswith("."))
+
+
+def has_begun(paths: PathManager) -> bool:
+    """Whether the run was ever trained or made.
+
+    Raises:
+        FileUnavailableError: nobody can tell now.
+    """
+    return bool(commit_files(paths)) or paths.run_info.exists()
+
+
 def list_commits(paths: PathManager) -> CommitList:
     """Read every commit file of a run.
 
@@ -123,16 +147,13 @@ def list_commits(paths: PathManager) -> CommitList:
     """
     commits: list[StoredCommit] = []
     unreadable: list[RejectedCommit] = []
-    if paths.commits.is_dir():
-        for path in sorted(paths.commits.glob("*.json")):
-            if path.name.startswith("."):
-                continue
-            try:
-                commits.append(StoredCommit(path, read_commit(path)))
-            except FileUnavailableError:
-                raise
-            except DataError as e:
-                unreadable.append(RejectedCommit(path=str(path), reason=str(e)))
+    for path in commit_files(paths):
+        try:
+            commits.append(StoredCommit(path, read_commit(path)))
+        except FileUnavailableError:
+            raise
+        except DataError as e:
+            unreadable.append(RejectedCommit(path=str(path), reason=str(e)))
     commits.sort(key=lambda stored: stored.commit.sequence, reverse=True)
     return CommitList(commits, unreadable)
 

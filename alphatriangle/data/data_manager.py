@@ -18,10 +18,9 @@ from alphatriangle.data.capture import (
     Stateful,
     stats_state,
 )
-from alphatriangle.data.commits import best_commit, list_commits, of_step, without
+from alphatriangle.data.commits import best_commit, has_begun, list_commits, of_step, without
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
-    CorruptRunInfoError,
     RunExistsError,
     SaveFailedError,
 )
@@ -38,13 +37,13 @@ from alphatriangle.data.mlflow_log import (
     tracking_uri,
 )
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.runs import latest_run, run_to_continue, summarize_runs
+from alphatriangle.data.runs import latest_run, read_run_info, run_to_continue, summarize_runs
 from alphatriangle.data.schemas import (
     BufferData,
     LoadedTrainingState,
     RunInfo,
 )
-from alphatriangle.data.serializer import Serializer, read_json
+from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.writer import CommitWriter, SaveReport
 from alphatriangle.utils.global_rng import rng_state
 from alphatriangle.utils.mlflow_errors import mlflow_errors
@@ -180,15 +179,14 @@ class DataManager:
 
     def _fork_latest(self) -> None:
         """Let a run that is new begin as the latest other one, if there is any."""
-        if self.paths.run_info.exists() or any(self.paths.commits.glob("*.json")):
+        if has_begun(self.paths):
             return
         other = latest_run(self.persist_config)
         if other is not None:
             fork_newest(self.persist_config, other.name, self.run_name, self.serializer)
 
     def _load(self, explicit: LoadedTrainingState | None) -> LoadedTrainingState:
-        if self.paths.run_info.exists():
-            self.run_info = read_json(self.paths.run_info, RunInfo, CorruptRunInfoError)
+        self.run_info = read_run_info(self.paths)
         known = list_commits(self.paths)
         has_commits = bool(known.commits or known.unreadable)
         if has_commits and (explicit or not self.train_config.auto_resume_latest):

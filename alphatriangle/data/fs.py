@@ -200,10 +200,10 @@ def remove_tree(folder: Path) -> None:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all regular files below ``folder``; files that vanish meanwhile count nothing."""
+    """Bytes of all regular files below ``folder`` that do not vanish and are not closed to us."""
     total = 0
     for entry in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             if entry.is_file() and not entry.is_symlink():
                 total += entry.stat().st_size
     return total

@@ -31,7 +31,7 @@ from alphatriangle.data.failpoints import failpoint
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.retention import CommitFacts, sequences_to_delete
 from alphatriangle.data.schemas import Pins
-from alphatriangle.data.serializer import read_json
+from alphatriangle.data.serializer import read_json_if_any
 
 _DAY_NS = 86_400 * 10**9
 
@@ -51,9 +51,8 @@ def read_pins(paths: PathManager) -> set[int]:
     Raises:
         CorruptPinsError: the file is damaged: nobody knows what may be removed.
     """
-    if not paths.pins.exists():
-        return set()
-    return set(read_json(paths.pins, Pins, CorruptPinsError).sequences)
+    pins = read_json_if_any(paths.pins, Pins, CorruptPinsError)
+    return set() if pins is None else set(pins.sequences)
 
 
 def set_pin(paths: PathManager, sequence: int, *, pinned: bool) -> None:

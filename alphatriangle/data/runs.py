@@ -16,19 +16,20 @@ from alphatriangle.data.errors import (
     CorruptConfigsError,
     CorruptRunInfoError,
     DataError,
+    FileUnavailableError,
     reading_failed,
 )
 from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.lock import RunLock
 from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.schemas import Commit, RunInfo
-from alphatriangle.data.serializer import read_json
+from alphatriangle.data.serializer import read_json_if_any
 
-RunState = Literal["running", "complete", "unfinished", "empty", "damaged"]
+RunState = Literal["running", "complete", "unfinished", "empty", "damaged", "unreadable"]
 
 _SETTINGS_ELSEWHERE: Final = (
     "every checkpoint holds the settings as well: restore the file, or remove it to go on with "
-    "those of the preset"
+    "those of the newest checkpoint"
 )
 
 
@@ -78,10 +79,9 @@ def read_run_info(paths: PathManager) -> RunInfo | None:
 
     Raises:
         CorruptRunInfoError: ``run.json`` is damaged.
+        FileUnavailableError: it cannot be read now.
     """
-    if not paths.run_info.exists():
-        return None
-    return read_json(paths.run_info, RunInfo, CorruptRunInfoError)
+    return read_json_if_any(paths.run_info, RunInfo, CorruptRunInfoError)
 
 
 def read_configs(paths: PathManager) -> dict[str, Any] | None:
@@ -91,10 +91,10 @@ def read_configs(paths: PathManager) -> dict[str, Any] | None:
         CorruptConfigsError: ``configs.json`` is damaged.
         FileUnavailableError: it cannot be read now.
     """
-    if not paths.configs.exists():
-        return None
     try:
         content = fs.read_bytes(paths.configs)
+    except FileNotFoundError:
+        return None
     except OSError as e:
         raise reading_failed(paths.configs, e, CorruptConfigsError) from e
     return parse_configs(content, paths.configs)
@@ -116,12 +116,18 @@ def parse_configs(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def summarize_run(config: PersistenceConfig, name: str) -> RunSummary:
-    """Look at one run; a damaged one is said to be so, not an error."""
+    """Look at one run; a damaged one is said to be so, not an error.
+
+    Raises:
+        FileUnavailableError: it cannot be read now.
+    """
     paths = PathManager(config, name)
     known = list_commits(paths)
     damaged = bool(known.unreadable)
     try:
         info = read_run_info(paths)
+    except FileUnavailableError:
+        raise
     except DataError:
         info, damaged = None, True
     newest = known.commits[0].commit if known.commits else None
@@ -167,11 +173,27 @@ def _best_score(newest: Commit | None, best: Commit | None) -> float | None:
     return best.metrics.get("score") if best else None
 
 
-def summarize_runs(config: PersistenceConfig) -> list[RunSummary]:
-    """All runs of a data folder, the one committed to last first."""
-    names = PathManager(config, "any").run_names()
-    runs = [summarize_run(config, name) for name in names]
+def summarize_runs(config: PersistenceConfig, *, unreadable_too: bool = False) -> list[RunSummary]:
+    """All runs of a data folder, the one committed to last first.
+
+    With ``unreadable_too``, one that cannot be read now is listed as such.
+
+    Raises:
+        FileUnavailableError: one cannot be read now, and may be the one that is looked for.
+    """
+    runs = []
+    for name in PathManager(config, "any").run_names():
+        try:
+            runs.append(summarize_run(config, name))
+        except FileUnavailableError:
+            if not unreadable_too:
+                raise
+            runs.append(_unreadable(name))
     return sorted(runs, key=lambda run: (run.last_commit_ns, run.name), reverse=True)
+
+
+def _unreadable(name: str) -> RunSummary:
+    return RunSummary(name, "unreadable", 0, None, 0, None, None, 0, None, 0, 0, None)
 
 
 def latest_run(config: PersistenceConfig) -> RunSummary | None:

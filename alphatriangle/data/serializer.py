@@ -245,6 +245,25 @@ def read_json(path: Path, model: type[Record], corrupt: type[CorruptFileError]) 
     return parse_json(_read(path, corrupt), path, model, corrupt)
 
 
+def read_json_if_any(
+    path: Path, model: type[Record], corrupt: type[CorruptFileError]
+) -> Record | None:
+    """:func:`read_json`, None where there is no such file.
+
+    Raises:
+        CorruptFileError: of the kind given.
+        FileUnavailableError: it cannot be read now.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    try:
+        content = fs.read_bytes(path)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise reading_failed(path, e, corrupt) from e
+    return parse_json(content, path, model, corrupt)
+
+
 def parse_json(
     content: bytes, path: Path, model: type[Record], corrupt: type[CorruptFileError]
 ) -> Record:

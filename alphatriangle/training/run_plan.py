@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphatriangle.config import Config, ConfigError, Layer, build, merge, preset
+from alphatriangle.data.commits import has_begun
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
     RunExistsError,
     RunNotFoundError,
 )
+from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager, check_run_name, existing_run
 from alphatriangle.data.runs import (
     RunSummary,
@@ -125,8 +127,7 @@ def _find(config: Config, name: str | None, preset_name: str | None) -> RunSumma
 
 
 def _exists(config: Config, name: str) -> bool:
-    paths = PathManager(config.persistence, name)
-    return paths.run_info.exists() or any(paths.commits.glob("*.json"))
+    return has_begun(PathManager(config.persistence, name))
 
 
 def _start(request: TrainRequest, settings: Layer, fresh: Config, name: str | None) -> RunPlan:
@@ -163,7 +164,7 @@ def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSumma
             f"run {run.name!r} was started with preset {info.preset}, not {request.preset}; "
             "leave --preset away to go on with it, or choose another --run-name"
         )
-    saved = _saved_settings(paths, info)
+    saved = _saved_settings(fresh, run, paths, info)
     target = info.target_steps
     message = f"going on with run {run.name!r} at step {run.step} of {target}"
     if request.max_steps is not None:
@@ -272,9 +273,13 @@ def _lost_info(run: RunSummary, config: Config) -> RunInfo:
     return RunInfo(run_name=run.name, created_at="", target_steps=steps, steps_per_round=steps)
 
 
-def _saved_settings(paths: PathManager, info: RunInfo) -> Layer:
+def _saved_settings(config: Config, run: RunSummary, paths: PathManager, info: RunInfo) -> Layer:
+    """Those of ``configs.json``; without it those in the newest checkpoint, or the preset's."""
     saved = read_configs(paths)
-    return preset(info.preset or DEFAULT_PRESET) if saved is None else saved
+    if saved is None and run.commits:
+        checkpoint = load_for_reading(config.persistence, run.name).checkpoint_data
+        saved = checkpoint.config if checkpoint is not None else None
+    return saved or preset(info.preset or DEFAULT_PRESET)
 
 
 def _check_fixed(name: str, saved: Config, wanted: Config) -> None:

@@ -188,3 +188,12 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     configs.write_text("{")
     with pytest.raises(DataError, match=r"configs\.json"):
         plan(tmp_path, run_name="r")
+
+
+def test_settings_that_were_removed_are_those_of_the_checkpoint(tmp_path: Path) -> None:
+    first = plan(tmp_path, preset="quick", settings=tiny(), run_name="r")
+    carry_out(first, 10)
+    (tmp_path / "data/runs/r/configs.json").unlink()
+    again = plan(tmp_path, run_name="r")
+    assert again.config.model == first.config.model
+    assert again.config.train.buffer_capacity == first.config.train.buffer_capacity

@@ -1,0 +1,5 @@
+"""``python -m alphatriangle``: the command."""
+
+from alphatriangle.cli.app import main
+
+main()
