@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from alphatriangle.cli.app import app
 from alphatriangle.config import Config
+from alphatriangle.stats.events import points
 
 ROOT = Path(__file__).parent.parent
 MANUAL = sorted(ROOT.glob("docs/*.md"))
@@ -78,6 +79,9 @@ def test_the_manual_is_built_without_a_dead_link(tmp_path: Path) -> None:
         assert f'id="{section}"' in settings
         for field in info.annotation.model_fields:  # type: ignore[union-attr]
             assert f"<code>{field}</code>" in settings
+    metrics = (tmp_path / "site" / "metrics" / "index.html").read_text()
+    for point in points():
+        assert f"<code>{point.name}</code>" in metrics
     commands = (tmp_path / "site" / "commands" / "index.html").read_text()
     for command in ("train", "eval", "runs explain-resume", "config schema", "ui mlflow"):
         assert f"<code>alphatriangle {command}</code>" in commands

@@ -106,9 +106,12 @@ def _losses(report: Report) -> Figure | None:
 
 def _throughput(report: Report) -> Figure | None:
     figure, (left, right) = _new(2)
-    names = {"search/simulations": "simulations", "search/positions": "network positions"}
+    names = {
+        "search/simulations_per_second": "simulations",
+        "search/positions_per_second": "network positions",
+    }
     drawn = _lines(left, report.curves, names, "a second")
-    _lines(right, report.curves, {"train/rows": "rows"}, "learner rows a second")
+    _lines(right, report.curves, {"train/rows_per_second": "rows"}, "learner rows a second")
     return figure if drawn else None
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from alphatriangle.stats.events import METRICS, Aggregation, Event
+from alphatriangle.stats.events import METRICS, Aggregation, Event, point_name
 
 
 def aggregate_values(values: Sequence[float], kind: Aggregation, seconds: float) -> float:
@@ -32,17 +32,13 @@ def aggregate_values(values: Sequence[float], kind: Aggregation, seconds: float)
             return float(len(values))
 
 
-def aggregate(
-    events: Iterable[Event],
-    seconds: float,
-    metrics: Mapping[str, tuple[Aggregation, ...]] = METRICS,
-) -> dict[str, float]:
+def aggregate(events: Iterable[Event], seconds: float) -> dict[str, float]:
     """All points of an interval, by name; a metric without events has none."""
     values: dict[str, list[float]] = {}
     for event in events:
         values.setdefault(event.name, []).append(event.value)
     points: dict[str, float] = {}
     for name, seen in values.items():
-        for i, kind in enumerate(metrics[name]):
-            points[name if i == 0 else f"{name}_{kind}"] = aggregate_values(seen, kind, seconds)
+        for kind in METRICS[name].kinds:
+            points[point_name(name, kind)] = aggregate_values(seen, kind, seconds)
     return points

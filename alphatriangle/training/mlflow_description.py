@@ -13,6 +13,7 @@ from alphatriangle.config import Config
 from alphatriangle.data.mlflow_log import RunDescription
 from alphatriangle.features import OTHER_FEATURES, PLANES
 from alphatriangle.game.geometry import ACTIONS, COLS, ROWS
+from alphatriangle.stats.events import points
 
 SOURCE = Path(__file__).parent.parent.parent
 """The checkout that this package is run from, where it is one."""
@@ -25,12 +26,19 @@ def describe_for_mlflow(config: Config, device: str) -> RunDescription:
         for section, fields in config.model_dump(mode="json").items()
         for field, value in fields.items()
     }
-    tags = {"version": __version__, "device": device}
+    tags = {"version": __version__, "device": device, "mlflow.note.content": metrics_note()}
     revision = git_revision(SOURCE)
     if revision is not None:
         # The second is where MLflow's own pages look.
         tags |= {"git_revision": revision, "mlflow.source.git.commit": revision.split("-")[0]}
     return RunDescription(parameters, tags, {"model/MLmodel": model_signature(config)})
+
+
+def metrics_note() -> str:
+    """What the curves are, in Markdown: MLflow shows it as the run's description."""
+    lines = ["| metric | unit | what it is |", "| --- | --- | --- |"]
+    lines += [f"| {p.name} | {p.unit} | {p.what.replace('|', ' ')} |" for p in points()]
+    return "\n".join(lines)
 
 
 def git_revision(folder: Path) -> str | None:

@@ -15,6 +15,7 @@ from mkdocs.structure.files import File, Files
 
 from alphatriangle.config import PRESETS, Config, build, preset
 from alphatriangle.config.toml import toml_value
+from alphatriangle.stats.events import points
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Called by mkdocs when it has read the pages that are written by hand."""
     pages = {"configuration.md": configuration_page(), "commands.md": commands_page()}
-    pages["examples.md"] = examples_page()
+    pages |= {"examples.md": examples_page(), "metrics.md": metrics_page()}
     for readme in sorted(ROOT.glob("alphatriangle/*/README.md")):
         pages[f"packages/{readme.parent.name}.md"] = readme.read_text()
     for path, content in pages.items():
@@ -97,6 +98,15 @@ def _alternatives(schema: dict[str, Any]) -> Iterator[str]:
         }
         words += [f"{sign} {schema[key]:,}" for key, sign in names.items() if key in schema]
         yield " ".join(words)
+
+
+def metrics_page() -> str:
+    """Every curve with its unit."""
+    lines = ["# Metrics", "", "What TensorBoard and MLflow show of a run, by training step.", ""]
+    lines += ["| metric | unit | what it is |", "| --- | --- | --- |"]
+    for name, unit, what in points():
+        lines.append(f"| `{name}` | {unit} | {what.replace('|', '&#124;')} |")
+    return "\n".join(lines) + "\n"
 
 
 def commands_page() -> str:

@@ -17,6 +17,7 @@ from alphatriangle.data.mlflow_log import open_run, tracking_uri
 from alphatriangle.stats import Event, StatsCollector
 from alphatriangle.stats.aggregate import aggregate, aggregate_values
 from alphatriangle.stats.collector import UnknownMetricError
+from alphatriangle.stats.events import points
 from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)
@@ -41,12 +42,22 @@ def test_aggregations(seen: list[float], seconds: float) -> None:
 def test_points_are_named_by_metric_and_aggregation() -> None:
     events = [Event("episode/score", v, 3) for v in (1.0, 2.0, 6.0)]
     events.append(Event("train/learning_rate", 0.5, 3))
-    points = aggregate(events, seconds=2.0)
-    assert points["episode/score"] == 3.0
-    assert points["episode/score_max"] == 6.0
-    assert points["episode/score_count"] == 3.0
-    assert points["train/learning_rate"] == 0.5
-    assert "loss/total" not in points
+    found = aggregate(events, seconds=2.0)
+    assert found["episode/score"] == 3.0
+    assert found["episode/score_max"] == 6.0
+    assert found["episode/score_count"] == 3.0
+    assert found["train/learning_rate"] == 0.5
+    assert "loss/total" not in found
+
+
+def test_rates_say_so_and_every_curve_has_a_unit_and_a_name_of_its_own() -> None:
+    events = [Event("search/simulations", 300.0, 3), Event("search/simulations", 100.0, 3)]
+    counted = aggregate(events, seconds=2.0)
+    assert counted == {"search/simulations_per_second": 200.0, "search/simulations_sum": 400.0}
+    known = {point.name: point for point in points()}
+    assert len(known) == len(points())
+    assert known["search/simulations_per_second"].unit == "simulations/s"
+    assert all(point.unit and point.what for point in points())
 
 
 def test_a_rate_needs_time() -> None:

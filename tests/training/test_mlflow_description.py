@@ -38,6 +38,10 @@ def test_parameters_tags_signature_and_a_search_by_score(tmp_path: Path) -> None
     assert run.data.params["train.batch_size"] == str(TINY["train"]["batch_size"])
     assert run.data.params["search.num_simulations"] == str(TINY["search"]["num_simulations"])
     assert run.data.tags["device"] == "cpu"
+    # Every curve of the run is explained in its description.
+    note = run.data.tags["mlflow.note.content"]
+    assert all(f"| {name} | " in note for name in run.data.metrics)
+    assert len(note) < 8000, "MLflow cuts longer ones"
     local = client.download_artifacts(run.info.run_id, "model/MLmodel", str(tmp_path))
     signature = Model.load(local).signature
     assert signature is not None
