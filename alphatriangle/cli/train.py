@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -170,8 +171,14 @@ def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:
     if outcome.uploads_waiting:
         say(f"MLflow        {outcome.uploads_waiting} files wait; the next start uploads them")
     say("")
-    where = "" if data_dir == ".alphatriangle_data" else f" --data-dir {data_dir}"
+    name = outcome.run_name
+    where = [] if data_dir == ".alphatriangle_data" else ["--data-dir", data_dir]
     say("next:")
-    say(f"  alphatriangle runs show {outcome.run_name}{where}")
-    say(f"  alphatriangle eval {outcome.run_name}{where} --simulations 64")
-    say(f"  alphatriangle ui tensorboard{where}")
+    for words in (
+        ["runs", "show", name],
+        ["watch", name, "--game", "best"],
+        ["report", name],
+        ["eval", name, "--simulations", "64"],
+        ["ui", "tensorboard"],
+    ):
+        say(f"  {shlex.join(['alphatriangle', *words, *where])}")
