@@ -18,6 +18,9 @@ from alphatriangle.data import fs
 from alphatriangle.data.errors import DataFolderError, RunLockedError
 from alphatriangle.data.path_manager import PathManager
 
+PATIENCE_SECONDS = 1.0
+"""How long a lock is waited for: somebody may just be looking whether the run is in use."""
+
 
 class RunLock:
     """Held from :meth:`acquire` to :meth:`release` or the end of the process."""
@@ -35,8 +38,7 @@ class RunLock:
             DataFolderError: the lock file cannot be made.
         """
         try:
-            # A moment's patience: somebody may just be looking whether the run is in use.
-            self._lock.acquire(timeout=1.0, poll_interval=0.05)
+            self._lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=0.05)
         except Timeout as e:
             raise RunLockedError(
                 f"run {self._run_name!r} is being written by {self._describe_owner()}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -12,6 +12,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from alphatriangle.config import TrainConfig
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.utils.flat import FlatState, flat_zeros, views
+
+Kind = TypeVar("Kind", bound=Optimizer)
 
 
 class OptimizerMismatchError(ValueError):
@@ -116,7 +118,23 @@ class FlatOptimizer:
 def _make(parameters: list[torch.nn.Parameter], config: TrainConfig) -> Optimizer:
     lr, decay = config.learning_rate, config.weight_decay
     if config.optimizer_type == "AdamW":
-        return AdamW(parameters, lr=lr, weight_decay=decay)
+        return _eager(AdamW)(parameters, lr=lr, weight_decay=decay)
     if config.optimizer_type == "Adam":
-        return Adam(parameters, lr=lr, weight_decay=decay)
-    return SGD(parameters, lr=lr, weight_decay=decay, momentum=0.9)
+        return _eager(Adam)(parameters, lr=lr, weight_decay=decay)
+    return _eager(SGD)(parameters, lr=lr, weight_decay=decay, momentum=0.9)
+
+
+def _eager(kind: type[Kind]) -> type[Kind]:
+    """The same optimizer, for those who do not compile it.
+
+    torch wraps these methods for its compiler, and the wrappers import that: more than a second and
+    70 MB at every start of a training, for something that is not used here.
+    """
+
+    def plain(name: str) -> Any:
+        method = getattr(kind, name)
+        return getattr(method, "__wrapped__", method)
+
+    methods = {name: plain(name) for name in ("add_param_group", "load_state_dict")}
+    methods["step"] = torch.no_grad()(plain("step"))
+    return type(kind.__name__, (kind,), methods)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from copy import deepcopy
 from typing import Any
 
@@ -108,3 +110,22 @@ def test_state_of_another_network_is_refused_by_name() -> None:
     del state["state"][last]
     with pytest.raises(OptimizerMismatchError, match="parameters"):
         ours.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "Adam", "SGD"])
+def test_a_step_does_not_import_torchs_compiler(kind: str) -> None:
+    """It takes longer than everything else at the start of a training."""
+    code = f"""
+import sys
+from alphatriangle.config import ModelConfig, TrainConfig
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.rl.optimizer import FlatOptimizer
+network = NeuralNetwork(ModelConfig(conv_channels=8, num_residual_blocks=1), "cpu")
+optimizer = FlatOptimizer(network, TrainConfig(optimizer_type="{kind}"))
+optimizer.clip_gradient(1.0)
+optimizer.step()
+optimizer.load_state_dict(optimizer.state_dict())
+assert "torch._dynamo" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
