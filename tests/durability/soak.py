@@ -27,7 +27,7 @@ def main() -> int:
             "ALPHATRIANGLE_SOAK": "1",
             "ALPHATRIANGLE_SOAK_REPORT": str(notes),
         }
-        pytest = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile"]
+        pytest = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
         proof = subprocess.run(
             [*pytest, "--timeout", "36000", "tests/durability"],
             cwd=ROOT,

@@ -14,7 +14,7 @@ from tests.durability.budget import budget, report
 from tests.training.command import alphatriangle, commits, show, start, train_arguments
 
 KILLS = budget(20, 500)
-STEPS = 300
+STEPS = 200
 
 
 def newest_step(data: Path) -> int:
@@ -60,7 +60,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     kills = newest = 0
     while kills < KILLS:
         # Loading, the first rows, or some steps and saves: whatever the moment brings.
-        kills += kill_after_first_words(arguments, "run 'r'", rng.uniform(0.2, 3.0))
+        kills += kill_after_first_words(arguments, "run 'r'", rng.uniform(0.2, 2.0))
         step = newest_step(data)
         assert step >= newest, "a committed step is never gone"
         newest = step
