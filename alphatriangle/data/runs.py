@@ -17,13 +17,12 @@ from alphatriangle.data.errors import (
     CorruptRunInfoError,
     DataError,
     FileUnavailableError,
-    reading_failed,
 )
 from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.lock import RunLock
 from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.schemas import Commit, RunInfo
-from alphatriangle.data.serializer import read_json_if_any
+from alphatriangle.data.serializer import read_if_any, read_json_if_any
 
 RunState = Literal["running", "complete", "unfinished", "empty", "damaged", "unreadable"]
 
@@ -91,13 +90,8 @@ def read_configs(paths: PathManager) -> dict[str, Any] | None:
         CorruptConfigsError: ``configs.json`` is damaged.
         FileUnavailableError: it cannot be read now.
     """
-    try:
-        content = fs.read_bytes(paths.configs)
-    except FileNotFoundError:
-        return None
-    except OSError as e:
-        raise reading_failed(paths.configs, e, CorruptConfigsError) from e
-    return parse_configs(content, paths.configs)
+    content = read_if_any(paths.configs, CorruptConfigsError)
+    return None if content is None else parse_configs(content, paths.configs)
 
 
 def parse_configs(content: bytes, path: Path) -> dict[str, Any]:

@@ -255,13 +255,23 @@ def read_json_if_any(
         FileUnavailableError: it cannot be read now.
         UnsupportedFormatError: a newer version wrote it.
     """
+    content = read_if_any(path, corrupt)
+    return None if content is None else parse_json(content, path, model, corrupt)
+
+
+def read_if_any(path: Path, corrupt: type[CorruptFileError]) -> bytes | None:
+    """All bytes of a file, None where there is none.
+
+    Raises:
+        CorruptFileError: of the kind given: the medium or the folder is at fault.
+        FileUnavailableError: it cannot be read now.
+    """
     try:
-        content = fs.read_bytes(path)
+        return fs.read_bytes(path)
     except FileNotFoundError:
         return None
     except OSError as e:
         raise reading_failed(path, e, corrupt) from e
-    return parse_json(content, path, model, corrupt)
 
 
 def parse_json(
