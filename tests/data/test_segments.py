@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,13 +108,35 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         read_segment(path)
 
 
-def test_episodes_come_back(tmp_path: Path) -> None:
-    episodes = [
-        Episode(3, 2**63 + 1, np.array([5, 359], np.int16), -1.25, 77, True),
-        Episode(4, 0, np.array([], np.int16), 0.0, 0, False),
-    ]
+SOME_EPISODES = [
+    Episode(3, 2**63 + 1, np.array([5, 359], np.int16), -1.25, 77, True),
+    Episode(4, 0, np.array([], np.int16), 0.0, 0, False),
+]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_episodes_come_back(tmp_path: Path, count: int) -> None:
+    episodes = SOME_EPISODES[:count]
     write_episodes(tmp_path / "e.arrow", episodes)
     loaded = read_episodes(tmp_path / "e.arrow")
     assert [e._replace(moves=e.moves.tolist()) for e in loaded] == [
         e._replace(moves=e.moves.tolist()) for e in episodes
     ]
+
+
+def test_neither_writing_nor_reading_imports_pandas(tmp_path: Path) -> None:
+    """pyarrow does it when asked to convert: a third of a second at the first save of a start."""
+    code = f"""
+import sys
+from pathlib import Path
+from alphatriangle.data.segments import *
+from tests.data.test_segments import random_rows, SOME_EPISODES
+folder = Path({str(tmp_path)!r})
+write_segment(folder / "s.arrow", random_rows(3), first=0)
+assert len(read_segment(folder / "s.arrow")) == 3
+write_episodes(folder / "e.arrow", SOME_EPISODES)
+assert len(read_episodes(folder / "e.arrow")) == 2
+assert "pandas" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

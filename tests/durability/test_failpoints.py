@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.failpoints import FAILPOINTS
 from alphatriangle.data.loading import load_for_reading
 from tests.durability.budget import report
-from tests.training.command import alphatriangle, show, train_arguments
+from tests.training.command import alphatriangle, fork, show, train_arguments
 
-STEPS = 120
+STEPS = 80
 SAVING = [name for name in FAILPOINTS if not name.startswith("outbox")]
 OUTBOX = [name for name in FAILPOINTS if name.startswith("outbox")]
 
@@ -26,9 +25,11 @@ def arguments(data: Path, *more: str) -> list[str]:
 
 
 def die_at(data: Path, failpoint: str, *more: str) -> None:
-    environment = {**os.environ, "ALPHATRIANGLE_FAILPOINT": failpoint}
-    result = alphatriangle(*arguments(data, *more), env=environment)
-    assert result.returncode == -signal.SIGKILL, f"{failpoint} was not reached: {result.stderr}"
+    output = data / "output.txt"
+    process = fork(arguments(data, *more), output, ALPHATRIANGLE_FAILPOINT=failpoint)
+    process.join()
+    said = f"{failpoint} was not reached: {output.read_text()}"
+    assert process.exitcode == -signal.SIGKILL, said
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,13 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 from tests.durability.budget import budget, report
-from tests.training.command import alphatriangle, commits, show, start, train_arguments
+from tests.training.command import alphatriangle, commits, fork, show, train_arguments
 
 KILLS = budget(20, 500)
-STEPS = 200
+STEPS = 150
 
 
 def newest_step(data: Path) -> int:
@@ -30,23 +29,6 @@ def _commit_files(data: Path) -> list[Path]:
     return [data / "runs/r/commits" / name for name in commits(data)]
 
 
-def kill_after_first_words(arguments: list[str], words: str, seconds: float) -> bool:
-    """Kill a training some time after it has said ``words``; False when it ended before."""
-    process = start(arguments)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if words in line:
-            break
-    try:
-        process.wait(timeout=seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        return True
-    finally:
-        process.communicate()
-
-
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """Runs that complete before there have been enough kills are compared and begun anew."""
     frequent = ["--workers", "0", "--set", "persistence.save_freq_steps=1"]
@@ -59,8 +41,14 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     rng = random.Random(7)
     kills = newest = 0
     while kills < KILLS:
+        output = tmp_path / "output.txt"
+        process = fork(arguments, output)
         # Loading, the first rows, or some steps and saves: whatever the moment brings.
-        kills += kill_after_first_words(arguments, "run 'r'", rng.uniform(0.2, 2.0))
+        process.join(timeout=rng.uniform(0.0, 2.0))
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), output.read_text()
+        kills += process.exitcode != 0
         step = newest_step(data)
         assert step >= newest, "a committed step is never gone"
         newest = step

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +43,29 @@ def start(arguments: list[str], output: IO[str] | None = None) -> subprocess.Pop
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
+
+
+def fork(arguments: list[str], output: Path, **environment: str) -> BaseProcess:
+    """Start a command in a fork of a process that has imported the large libraries.
+
+    For loops over many short lives, of which those imports would be the most. POSIX.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "numba", "pyarrow", "pydantic", "typer", "rich"])
+    process = context.Process(target=_command, args=(arguments, output, environment))
+    process.start()
+    return process
+
+
+def _command(arguments: list[str], output: Path, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    with output.open("w") as f:
+        os.dup2(f.fileno(), sys.stdout.fileno())
+        os.dup2(f.fileno(), sys.stderr.fileno())
+    from alphatriangle.cli.app import main
+
+    sys.argv = ["alphatriangle", *arguments]
+    main()
 
 
 def send_when(
