@@ -28,7 +28,7 @@ check: setup  ## ruff and mypy
 	$(BIN)/mypy
 
 test: check  ## everything that CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 soak: setup  ## the long form of the durability proof, and the gate on it: hours
 	$(BIN)/python -m tests.durability.soak
