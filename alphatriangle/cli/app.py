@@ -12,15 +12,14 @@ import typer
 from alphatriangle import __version__
 from alphatriangle.cli import config, runs, ui
 from alphatriangle.cli.evaluate import evaluate
+from alphatriangle.cli.help import App
 from alphatriangle.cli.play import play
 from alphatriangle.cli.report import report
 from alphatriangle.cli.train import train
 from alphatriangle.cli.watch import watch
 
-app = typer.Typer(
+app = App(
     name="alphatriangle",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
     help="Train an agent for the triangle puzzle. Nothing it has learned is ever lost.",
     epilog="First steps: alphatriangle train --preset quick",
 )

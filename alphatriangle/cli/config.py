@@ -20,6 +20,7 @@ from alphatriangle.cli.common import (
     print_json,
     reported_errors,
 )
+from alphatriangle.cli.help import App
 from alphatriangle.config import (
     PRESETS,
     Config,
@@ -31,7 +32,7 @@ from alphatriangle.config import (
 )
 from alphatriangle.config.toml import differences, to_toml, toml_value
 
-app = typer.Typer(no_args_is_help=True, help="Look at settings.")
+app = App(help="Look at settings.")
 
 Source = Annotated[str, typer.Argument(help=f"A preset ({', '.join(PRESETS)}) or a run.")]
 

@@ -61,7 +61,6 @@ def evaluate(
     Examples:
 
       alphatriangle eval
-
       alphatriangle eval first --against beam128 --games 500 --simulations 64 --plot scores.png
 
     Exit codes: 0 done; 2 bad input.

@@ -67,7 +67,6 @@ def play(
     Examples:
 
       alphatriangle play
-
       alphatriangle play first --seed 7
 
       echo "hint" | alphatriangle play first

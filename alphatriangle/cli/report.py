@@ -40,7 +40,6 @@ def report(
     Examples:
 
       alphatriangle report
-
       alphatriangle report first --html first.html --png plots
 
     Exit codes: 0 done; 2 bad input.

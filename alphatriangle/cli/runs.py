@@ -23,9 +23,10 @@ from alphatriangle.cli.common import (
     print_json,
     reported_errors,
 )
+from alphatriangle.cli.help import App
 from alphatriangle.cli.tables import ago, megabytes, runs_table
 
-app = typer.Typer(no_args_is_help=True, help="Look at runs, and look after them.")
+app = App(help="Look at runs, and look after them.")
 
 Step = Annotated[
     int | None, typer.Option(min=0, help="Step of the commit.", show_default="the newest")
@@ -389,7 +390,6 @@ def export(
     Example:
 
       alphatriangle runs export first --what weights --to first.safetensors
-
       alphatriangle runs export first --what run --to first.tar
 
     Exit codes: 0 done; 2 bad input, or the file cannot be written.

@@ -85,11 +85,8 @@ def train(
     Examples:
 
       alphatriangle train --preset quick
-
       alphatriangle train --preset laptop --run-name first --set train.learning_rate=0.001
-
       alphatriangle train --resume first --max-steps 100000
-
       alphatriangle train --resume latest --run-name branch
 
     Exit codes: 0 trained, stopped by a signal, or nothing left to do; 1 training or the last save

@@ -11,8 +11,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from alphatriangle.cli.common import DataDir, Debug, UsageError, persistence, reported_errors
+from alphatriangle.cli.help import App
 
-app = typer.Typer(no_args_is_help=True, help="Open curves, runs and processes in a browser.")
+app = App(help="Open curves, runs and processes in a browser.")
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
 Host = Annotated[

@@ -69,11 +69,8 @@ def watch(
     Examples:
 
       alphatriangle watch first --game latest
-
       alphatriangle watch first --game new --simulations 64
-
       alphatriangle watch --html best.html
-
       alphatriangle watch --games games.arrow --game 17 --delay 1
 
     Exit codes: 0 done; 2 bad input.

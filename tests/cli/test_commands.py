@@ -314,6 +314,34 @@ def test_help_teaches(command: list[str]) -> None:
     assert re.search(r"Examples?:", shown.stdout)
     assert f"alphatriangle {' '.join(command)}" in shown.stdout.split("Example")[1]
     assert "Exit codes:" in shown.stdout
+    assert "<bool>" not in shown.stdout, "a flag wants no value"
+
+
+def test_help_fills_the_terminal() -> None:
+    """Paragraphs break where the terminal ends; each example is a line."""
+    from alphatriangle.cli.help import reflowed
+
+    text = """One
+    line.
+
+    Examples:
+
+      alphatriangle a
+      alphatriangle b
+
+    Exit codes: 0 done;
+    2 bad input.
+    """
+    assert reflowed(text).split("\n") == [
+        "One line.",
+        "",
+        "Examples:",
+        "",
+        "  alphatriangle a",
+        "  alphatriangle b",
+        "",
+        "Exit codes: 0 done; 2 bad input.",
+    ]
 
 
 def test_a_pipe_that_closes_early_is_no_error(trained: Path) -> None:
