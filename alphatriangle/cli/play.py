@@ -174,10 +174,10 @@ def _by_lines(table: Table, advisor: _Advisor, console: Console) -> None:
         match line.split():
             case []:
                 continue
-            case ["quit"]:
+            case ["quit" | "q"]:
                 return
-            case ["hint" | "undo" as command]:
-                say(_obey(table, advisor, command))
+            case ["hint" | "?" | "undo" | "u" as command]:
+                say(_obey(table, advisor, _KEYS.get(command, command)))
             case ["place", *numbers] if len(numbers) == 3 and all(n.isdigit() for n in numbers):
                 slot, row, col = map(int, numbers)
                 say(_place_at(table, slot, row, col))

@@ -104,7 +104,8 @@ def mlflow(
         chosen = _free_port(host, port)
         _serve(
             ["mlflow", "server", "--backend-store-uri", tracking_uri(folder / "mlruns")]
-            + ["--host", host, "--port", str(chosen)],
+            # One process is enough for one person; the default is four.
+            + ["--host", host, "--port", str(chosen), "--workers", "1"],
             host,
             chosen,
         )

@@ -517,7 +517,7 @@ assert all(getattr(data, name).__name__ == name for name in __all__)
 
 
 def test_playing_line_by_line_with_a_hint(trained: Path) -> None:
-    commands = "hint\nplace 1 99 0\nplace 9 1 1\nnonsense\n\nundo\nquit\n"
+    commands = "hint\nplace 1 99 0\nplace 9 1 1\nnonsense\n\nundo\nu\nq\n"
     result = alphatriangle("play", "r", "--data-dir", str(trained), "--seed", "3", input=commands)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -525,8 +525,8 @@ def test_playing_line_by_line_with_a_hint(trained: Path) -> None:
     assert lines[1].startswith("shape 1 does not fit at 99,0; it fits at ")
     assert lines[2].startswith("shape 9 does not fit")
     assert lines[3].startswith("'nonsense': say place SLOT ROW COLUMN")
-    assert lines[4] == "there is nothing to take back"
-    assert lines[5] == "ended: 0 placements, score 0.00"
+    assert lines[4] == lines[5] == "there is nothing to take back"
+    assert lines[6] == "ended: 0 placements, score 0.00"
     place = re.search(r"plays ([123]) at (\d+),(\d+)", lines[0])
     assert place is not None
     moves = f"place {' '.join(place.groups())}\nundo\n"
