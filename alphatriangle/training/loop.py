@@ -123,6 +123,7 @@ class TrainingLoop:
             self.view.add_point("score", episode.score)
         self._speed.add(
             placements=health["moves"],
+            episodes=len(result.episodes),
             simulations=health["simulations"],
             network=health["network_seconds"],
             features=health["features_seconds"],
@@ -233,6 +234,7 @@ class TrainingLoop:
         rates = self._speed.per_second()
         view.simulations_per_second = rates.pop("simulations", 0.0)
         view.placements_per_second = rates.pop("placements", 0.0)
+        view.episodes_per_second = rates.pop("episodes", 0.0)
         view.machine = self._machine()
         view.shares = rates
         view.uploads_waiting = p.data.uploads_waiting

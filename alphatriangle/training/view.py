@@ -81,6 +81,7 @@ class View:
     health: dict[str, float] = field(default_factory=dict)  # search health, of the last results
     shares: dict[str, float] = field(default_factory=dict)  # seconds of a core a second, by part
     placements_per_second: float = 0.0
+    episodes_per_second: float = 0.0
     machine: str = ""  # memory and disk
     saved: Saved | None = None
     saving: int | None = None  # step of the save in flight
@@ -179,6 +180,7 @@ def facts(view: View) -> dict[str, Any]:
         "steps_per_second": view.steps_per_second,
         "simulations_per_second": view.simulations_per_second,
         "placements_per_second": view.placements_per_second,
+        "episodes_per_second": view.episodes_per_second,
         "score": view.score,
         "episodes": view.episodes,
         "best_step": view.best_step,
@@ -239,7 +241,7 @@ def panel(view: View) -> RenderableType:
     table.add_row(
         "speed",
         f"{view.steps_per_second:.1f} steps/s, {view.simulations_per_second:,.0f} simulations/s, "
-        f"{view.placements_per_second:,.0f} placements/s",
+        f"{view.placements_per_second:,.0f} placements/s, {view.episodes_per_second:.1f} games/s",
     )
     if view.health:
         table.add_row("search", _search_line(view.health))

@@ -96,6 +96,7 @@ def test_the_live_view_fits_the_terminal(width: int) -> None:
     for i in range(1000):
         view.add_point("loss", 10 - i / 100)
     view.shares = {"network": 0.5, "learner": 1.0, "tree": 0.5}
+    view.placements_per_second, view.episodes_per_second = 843.2, 20.06
     with display.training():
         display.update(view)
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).splitlines()
@@ -103,6 +104,7 @@ def test_the_live_view_fits_the_terminal(width: int) -> None:
     assert any("disk is full" in line for line in lines)
     if width >= 80:
         assert any("best" in line and "52.3 (step 4), step 5 plays" in line for line in lines)
+        assert "843 placements/s, 20.1 games/s" in " ".join(" ".join(lines).split())
         assert any("100% full, 99.9% distinct, depth 2.5" in line for line in lines)
         assert any("loss 1.000  ██" in line and "▁" in line for line in lines)
         assert any("learner 50%, network 25%, tree 25%" in line for line in lines)
