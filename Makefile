@@ -30,7 +30,7 @@ check: setup  ## ruff and mypy
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-soak: setup  ## the long form of the durability proof, and the gate on it: hours
+soak: setup  ## the long form of the durability proof, and the gate on it: an hour
 	$(BIN)/python -m tests.durability.soak
 
 docs: setup  ## the manual, as pages in build/site
