@@ -60,6 +60,9 @@ class TrainingLoop:
         if self._changed:
             self._save(is_best=self._at_target and self._is_best_at_the_end())
             self._finish_save()
+        if self._at_target:
+            # No interval ends after the last save, whose own figures belong to the curves.
+            self.parts.stats.tell("write", self.parts.global_step)
 
     @property
     def _at_target(self) -> bool:

@@ -51,6 +51,7 @@ def test_facts_are_those_of_the_run(persistence: PersistenceConfig, report: Repo
     assert replay.afterstates == pytest.approx(float((rows.slots < 0).all(axis=1).mean()))
     assert 0 <= replay.policy_entropy.min() <= replay.policy_entropy.max() < np.log(144)
     assert report.curves["loss/total"].steps.tolist() == [2, 4, 6, 8]
+    assert report.curves["persistence/save_seconds"].steps[-1] == 8, "and the last save"
     assert report.changed["train.batch_size"][1] == 16
     assert [p.player for p in report.baselines] == ["random", "greedy", "mobility", "beam"]
     assert [s.commit.global_step for s in report.commits] == [8, 4]
