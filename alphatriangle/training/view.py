@@ -225,7 +225,9 @@ def panel(view: View) -> RenderableType:
         done, target, what = view.rows_total, view.rows_wanted, "rows before training starts"
     else:
         done, target, what = view.step, view.target, "steps"
-    table.add_row(view.run_name, ProgressBar(total=max(target, 1), completed=done, width=36))
+    # Above the table: a long name would leave its columns little room.
+    title = Table.grid(padding=(0, 2))
+    title.add_row(view.run_name, ProgressBar(total=max(target, 1), completed=done, width=36))
     left = f", {_clock(view.seconds_left)} left" if view.seconds_left is not None else ""
     table.add_row("progress", f"{done:,} of {target:,} {what}{left}")
     score = "no game finished yet"
@@ -255,7 +257,9 @@ def panel(view: View) -> RenderableType:
         table.add_row("machine", view.machine)
     if view.problem:
         table.add_row("[red]problem", f"[red]{view.problem}")
-    return Group(table, Text("Ctrl-C saves and stops; the same command goes on.", style="dim"))
+    return Group(
+        title, table, Text("Ctrl-C saves and stops; the same command goes on.", style="dim")
+    )
 
 
 def _spark(view: View, curve: str) -> str:
