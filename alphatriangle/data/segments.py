@@ -130,9 +130,15 @@ def _read_table(path: Path, schema: pa.Schema, sha256: str | None = None) -> pa.
     if not table.schema.equals(schema):
         raise CorruptBufferError(path, "its columns are not those of this kind of file")
     table = table.replace_schema_metadata(None)
-    if any(column.null_count for column in table.columns):
+    if any(_lacks_a_value(chunk) for column in table.columns for chunk in column.chunks):
         raise CorruptBufferError(path, "a value is missing")
     return table
+
+
+def _lacks_a_value(column: pa.Array) -> bool:
+    """Whether a value is null, or one inside a list: the fields of the lists allow it."""
+    inside = isinstance(column, pa.ListArray | pa.FixedSizeListArray) and column.values.null_count
+    return bool(column.null_count or inside)
 
 
 def _check_version(path: Path, version: str) -> None:

@@ -124,6 +124,19 @@ def test_episodes_come_back(tmp_path: Path, count: int) -> None:
     ]
 
 
+def test_an_episode_without_a_move_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.arrow"
+    write_episodes(path, SOME_EPISODES)
+    table = pa.ipc.open_file(str(path)).read_all()
+    moves = pa.array([[5, None], []], pa.list_(pa.int16()))
+    index = table.schema.names.index("moves")
+    table = table.set_column(index, table.schema.field(index), moves)
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(CorruptBufferError, match="a value is missing"):
+        read_episodes(path)
+
+
 def test_neither_writing_nor_reading_imports_pandas(tmp_path: Path) -> None:
     """pyarrow does it when asked to convert: a third of a second at the first save of a start."""
     code = f"""

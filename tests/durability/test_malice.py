@@ -374,6 +374,15 @@ ARROW: dict[str, Callable[[], bytes]] = {
         "policy", pa.array([[0.1] * 145] * 4, pa.list_(pa.float32()))
     ),
     "a missing value": lambda: _with_column("board_lo", pa.array([1, None, 2, 3], pa.uint64())),
+    "a missing slot": lambda: _with_column(
+        "slots", pa.array([[1, None, 2]] * 4, pa.list_(pa.int8(), 3))
+    ),
+    "a missing action": lambda: _with_column(
+        "actions", pa.array([[None]] * 4, pa.list_(pa.int16()))
+    ),
+    "a missing probability": lambda: _with_column(
+        "policy", pa.array([[None]] * 4, pa.list_(pa.float32()))
+    ),
     "no version": lambda: _arrow(rows_table(random_rows(2))).replace(
         b"format_version", b"format_Version"
     ),
