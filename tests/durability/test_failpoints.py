@@ -27,7 +27,7 @@ def arguments(data: Path, *more: str) -> list[str]:
 def die_at(data: Path, failpoint: str, *more: str) -> None:
     output = data / "output.txt"
     process = fork(arguments(data, *more), output, ALPHATRIANGLE_FAILPOINT=failpoint)
-    process.join()
+    process.join(timeout=240)
     said = f"{failpoint} was not reached: {output.read_text()}"
     assert process.exitcode == -signal.SIGKILL, said
 
