@@ -2,10 +2,12 @@
 
 Trains every variant with every seed through the real command, lets each agent play 200 games on
 the evaluation's deals, and prints means with 95% intervals over the games of each seed. Results are
-kept in a folder: what has been trained before is not trained again.
+kept in a folder: what has been trained before is not trained again. ``without=PART`` leaves out
+what ``benchmarks.without`` can take away.
 
     python -m benchmarks.learning --preset quick --seeds 3
     python -m benchmarks.learning --steps 1200 --variant base --variant n8:train.n_step_returns=8
+    python -m benchmarks.learning --workers 0 --variant plain:without=batch_norm
 """
 
 from __future__ import annotations
@@ -20,14 +22,20 @@ from typing import Any, NamedTuple
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-COMMAND = [sys.executable, "-W", "ignore", "-c", "from alphatriangle.cli.app import main; main()"]
+COMMAND = [sys.executable, "-W", "ignore", "-m"]
+WITHOUT = "without="
 
 
 class Variant(NamedTuple):
-    """A name and what is set differently from the preset."""
+    """A name and what is set differently from the preset, or left out: ``without=PART``."""
 
     name: str
     settings: tuple[str, ...]
+
+    def command(self) -> list[str]:
+        """The command that trains and plays such agents."""
+        parts = [s.removeprefix(WITHOUT) for s in self.settings if s.startswith(WITHOUT)]
+        return ["benchmarks.without", ",".join(parts)] if parts else ["alphatriangle"]
 
 
 def _variant(text: str) -> Variant:
@@ -52,15 +60,17 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
         return found
     steps = ["--max-steps", str(options.steps)] if options.steps else []
     workers = ["--workers", str(options.workers)] if options.workers is not None else []
-    settings = ["persistence.mlflow=false", "stats.evaluation_games=0", *variant.settings]
+    settings = ["persistence.mlflow=false", "stats.evaluation_games=0", "stats.gate_games=0"]
+    settings += [s for s in variant.settings if not s.startswith(WITHOUT)]
     train = ["train", "--preset", options.preset, "--run-name", run, "--seed", str(seed)]
     data = ["--data-dir", str(options.folder / "data")]
     sets = [part for setting in settings for part in ("--set", setting)]
-    trained = _run([*train, *data, *steps, *workers, *sets])
+    command = variant.command()
+    trained = _run([*command, *train, *data, *steps, *workers, *sets])
     scores = {}
     for simulations in options.simulations:
         games = ["--games", str(options.games), "--simulations", str(simulations)]
-        answer = _run(["eval", run, *data, *games, "--against", "none"])
+        answer = _run([*command, "eval", run, *data, *games, "--against", "none"])
         scores[str(simulations)] = answer["players"][0]
     result = {
         "variant": variant.name,

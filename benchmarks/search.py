@@ -1,4 +1,4 @@
-"""The search against the bare network, one thread: what the tree costs on top of it."""
+"""Search against the bare network, network and learner against their convolutions, one thread."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import numpy as np
 import torch
 
 from alphatriangle.config import EnvConfig, ModelConfig, SearchConfig, TrainConfig
+from alphatriangle.game.geometry import COLS, ROWS
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, SelfPlay, Trainer
 from alphatriangle.utils.device import choose_dtype
+from alphatriangle.utils.types import Rows
 from benchmarks.timing import Result, seconds
 
 GAMES = 128
+BATCH = 256
 
 
 def run() -> list[Result]:
@@ -34,6 +37,9 @@ def run() -> list[Result]:
         rates[name] = GAMES / bare
         ratio = f"{rates[name] / rates['float32']:.2f} x float32"
         results.append(Result(f"positions/s, bare network, {name}", f"{rates[name]:,.0f}", ratio))
+    limit = _convolutions(model, getattr(torch, best), GAMES, learn=False)
+    share = f"{rates[name] / limit:.2f} of it reached"
+    results.append(Result(f"positions/s, its convolutions alone, {best}", f"{limit:,.0f}", share))
     player = SelfPlay(
         network, SearchConfig(), EnvConfig(), games=GAMES, gamma=0.99, n_step=3, seed=1
     )
@@ -48,13 +54,41 @@ def run() -> list[Result]:
     results.append(Result("positions/s in self-play", f"{positions:,.0f}", against))
     free = f"{simulations / positions:.2f} a position"
     results.append(Result("simulations/s in self-play", f"{simulations:,.0f}", free))
-    train = TrainConfig(buffer_capacity=5000, gamma=0.99)
-    buffer = ExperienceBuffer(train)
-    buffer.add_rows(played.rows)
-    trainer = Trainer(network, train)
-    step = seconds(lambda: trainer.train_step(buffer.sample(256, 0)), 3)
-    forward = 256 / step / rates["float32"]
-    results.append(
-        Result("learner rows/s, batch 256", f"{256 / step:,.0f}", f"{forward:.2f} x float32 rate")
-    )
+    for dtype in dict.fromkeys(("float32", best)):
+        rate = _learner(network, played.rows, dtype)
+        limit = _convolutions(model, getattr(torch, dtype), BATCH, learn=True)
+        share = f"{rate / limit:.2f} of its convolutions alone"
+        results.append(Result(f"learner rows/s, batch {BATCH}, {dtype}", f"{rate:,.0f}", share))
     return results
+
+
+def _learner(network: NeuralNetwork, rows: Rows, dtype: str) -> float:
+    """Rows a second of whole training steps, sampling included."""
+    train = TrainConfig.model_validate(
+        {"buffer_capacity": 5000, "gamma": 0.99, "training_dtype": dtype}
+    )
+    buffer = ExperienceBuffer(train)
+    buffer.add_rows(rows)
+    trainer = Trainer(network, train)
+    return BATCH / seconds(lambda: trainer.train_step(buffer.sample(BATCH, 0)), 8)
+
+
+def _convolutions(model: ModelConfig, dtype: torch.dtype, batch: int, *, learn: bool) -> float:
+    """Boards a second of the trunk's 3x3 convolutions and nothing else, backward too to learn."""
+    channels = model.conv_channels
+    trunk = torch.nn.Sequential(
+        *(
+            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+            for _ in range(2 * model.num_residual_blocks)
+        )
+    ).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    boards = torch.randn(batch, channels, ROWS, COLS)
+    boards = boards.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(learn)
+
+    def work() -> None:
+        with torch.set_grad_enabled(learn):
+            result = trunk(boards)
+        if learn:
+            result.backward(result.detach())
+
+    return batch / seconds(work, 10)

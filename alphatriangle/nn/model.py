@@ -34,8 +34,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, 8, 15] -> [B, C, 8, 15]."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(x + self.norm2(self.conv2(y)))
+        y = F.relu_(self.norm1(self.conv1(x)))
+        return F.relu_(self.norm2(self.conv2(y)).add_(x))
 
 
 class AlphaTriangleNet(nn.Module):
@@ -69,17 +69,25 @@ class AlphaTriangleNet(nn.Module):
         self, grid: torch.Tensor, other_features: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """grid [B, 9, 8, 15], other_features [B, 92] -> policy [B, 360], value logits [B, K]."""
-        x = self.stem(grid) + self.vector(other_features)[:, :, None, None]
-        x = F.relu(self.stem_norm(x))
+        x = self.stem(grid).add_(self.vector(other_features)[:, :, None, None])
+        x = F.relu_(self.stem_norm(x))
         for block in self.blocks:
             x = block(x)
         # Slots x rows x columns is exactly the order of the actions.
-        policy = self.policy_head(x).reshape(-1, ACTIONS)
-        planes = F.relu(self.value_planes(x)).flatten(1)
+        heads = self._heads(x)
+        policy = heads[:, :SLOTS].reshape(-1, ACTIONS)
+        planes = F.relu(heads[:, SLOTS:]).flatten(1)
         hidden = torch.cat([planes, x.mean(dim=(2, 3)), other_features], dim=1)
         hidden = F.relu(self.value_hidden(hidden)).float()
         with torch.autocast(x.device.type, enabled=False):
             return policy, self.value_head(hidden)
+
+    def _heads(self, x: torch.Tensor) -> torch.Tensor:
+        """Both 1x1 convolutions as one, which reads the trunk once: [B, C, 8, 15] ->
+        [B, SLOTS + VALUE_PLANES, 8, 15]."""
+        heads = (self.policy_head, self.value_planes)
+        biases = [head.bias for head in heads if head.bias is not None]
+        return F.conv2d(x, torch.cat([head.weight for head in heads]), torch.cat(biases))
 
     def expected_value(self, value_logits: torch.Tensor) -> torch.Tensor:
         """[B, K] logits -> [B] expectation over the atoms, in float32."""
