@@ -24,11 +24,12 @@ class ModelConfig(Section):
     """Lowest value of the support; no return is negative."""
     value_max: float = 60.0
     """Highest value of the support; returns reach about 1.1 / (1 - gamma)."""
-    inference_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of self-play and evaluation; ``auto`` is decided once by capability and kept."""
+    inference_dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """Arithmetic of self-play and evaluation; ``auto`` is decided once by capability and kept.
+    int8 is for the trunk's convolutions; what is around them stays in float32."""
     fused_inference: Literal["auto", "off"] = "auto"
     """Fused convolutions for self-play and evaluation on a CPU; ``auto`` uses them where torch has
-    them and they compute the same. Kept like the arithmetic."""
+    them and they compute the same. Kept like the arithmetic. int8 without them is simulated."""
 
     @model_validator(mode="after")
     def _support_is_an_interval(self) -> Self:

@@ -6,6 +6,7 @@ rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,13 +41,21 @@ class InferenceNet(nn.Module):
         self, grid: torch.Tensor, other_features: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As :meth:`AlphaTriangleNet.forward`."""
-        x = F.relu(self.stem(grid) + self.vector(other_features)[:, :, None, None])
-        for i in range(0, len(self.convs), 2):
-            x = F.relu(x + self.convs[i + 1](F.relu(self.convs[i](x))))
+        x = self.trunk(self.enter(grid, other_features))
         policy = self.policy_head(x).reshape(-1, ACTIONS)
         planes = F.relu(self.value_planes(x)).flatten(1)
         hidden = torch.cat([planes, x.mean(dim=(2, 3)), other_features], dim=1)
         return policy, self.value_head(F.relu(self.value_hidden(hidden)).float())
+
+    def enter(self, grid: torch.Tensor, other_features: torch.Tensor) -> torch.Tensor:
+        """The trunk's input [B, C, 8, 15]."""
+        return F.relu(self.stem(grid) + self.vector(other_features)[:, :, None, None])
+
+    def trunk(self, x: torch.Tensor) -> torch.Tensor:
+        """The residual blocks: [B, C, 8, 15] -> [B, C, 8, 15]."""
+        for i in range(0, len(self.convs), 2):
+            x = F.relu(x + self.convs[i + 1](F.relu(self.convs[i](x))))
+        return x
 
     def with_precision(self, device: torch.device, dtype: torch.dtype) -> InferenceNet:
         """This network on a device, in an arithmetic; the value's logits stay in float32."""
@@ -65,7 +74,7 @@ class FusedNet:
     def __init__(self, net: InferenceNet) -> None:
         self._net = net
         self._stem = _packed(net.stem)
-        self._convs = [_packed(conv) for conv in net.convs if isinstance(conv, nn.Conv2d)]
+        self._pack([conv for conv in net.convs if isinstance(conv, nn.Conv2d)])
         # Both 1x1 convolutions as one product of matrices over all cells.
         heads = (net.policy_head, net.value_planes)
         self._head_weight = torch.cat([h.weight for h in heads]).detach()[:, :, 0, 0].t()
@@ -79,14 +88,21 @@ class FusedNet:
         x = net.vector(other_features)[:, :, None, None].expand(-1, -1, ROWS, COLS)
         x = x.contiguous(memory_format=torch.channels_last)
         _add_conv_relu(x, grid, self._stem)
-        for i in range(0, len(self._convs), 2):
-            _add_conv_relu(x, _conv_relu(x, self._convs[i]), self._convs[i + 1])
+        x = self._trunk(x)
         cells = x.permute(0, 2, 3, 1).reshape(batch * CELLS, -1)
         heads = torch.addmm(self._head_bias, cells, self._head_weight).view(batch, CELLS, -1)
         policy = heads[:, :, :SLOTS].transpose(1, 2).reshape(batch, ACTIONS)
         planes = F.relu(heads[:, :, SLOTS:]).transpose(1, 2).reshape(batch, -1)
         hidden = torch.cat([planes, x.mean(dim=(2, 3)), other_features], dim=1)
         return policy, net.value_head(F.relu(net.value_hidden(hidden)).float())
+
+    def _pack(self, convs: Sequence[nn.Conv2d]) -> None:
+        self._convs = [_packed(conv) for conv in convs]
+
+    def _trunk(self, x: torch.Tensor) -> torch.Tensor:
+        for i in range(0, len(self._convs), 2):
+            _add_conv_relu(x, _conv_relu(x, self._convs[i]), self._convs[i + 1])
+        return x
 
 
 _Packed = tuple[torch.Tensor, torch.Tensor]

@@ -13,8 +13,9 @@ from alphatriangle.config import ModelConfig
 from alphatriangle.features.encoder import OTHER_FEATURES, PLANES, encode_into
 from alphatriangle.game.geometry import CELLS, COLS, ROWS
 from alphatriangle.nn.inference import FusedNet, InferenceNet, can_fuse
+from alphatriangle.nn.int8 import Int8Net, SimulatedInt8Net, can_run_int8
 from alphatriangle.nn.model import AlphaTriangleNet
-from alphatriangle.utils.device import choose_device, choose_dtype
+from alphatriangle.utils.device import choose_device, choose_dtype, has_int8
 from alphatriangle.utils.flat import FlatState, flatten
 from alphatriangle.utils.types import Evaluation
 
@@ -36,6 +37,14 @@ def _flat_state(model: torch.nn.Module, flat_parameters: torch.Tensor) -> FlatSt
     return FlatState(dict(model.state_dict()), storages)
 
 
+def _choose_inference_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
+    """As named; ``auto`` takes int8, bfloat16 or float32, the first that the hardware has."""
+    fast = config.inference_dtype == "auto" and config.fused_inference == "auto"
+    if config.inference_dtype == "int8" or (fast and has_int8(device) and can_run_int8(device)):
+        return torch.int8
+    return choose_dtype(config.inference_dtype, device)
+
+
 class WeightsMismatchError(ValueError):
     """Weights do not fit the network; the message names the tensor and both shapes."""
 
@@ -51,9 +60,10 @@ class NeuralNetwork:
     def __init__(self, config: ModelConfig, device: str = "auto") -> None:
         self.config = config
         self.device = choose_device(device)
-        self.inference_dtype = choose_dtype(config.inference_dtype, self.device)
+        self.inference_dtype = _choose_inference_dtype(config, self.device)
+        """float32, bfloat16 or int8: see ``alphatriangle.nn.int8``."""
         self.fused: bool | None = None if config.fused_inference == "auto" else False
-        """Whether :meth:`evaluate` uses fused convolutions; decided by capability."""
+        """Whether :meth:`evaluate` uses oneDNN's fused convolutions; decided by capability."""
         self.model = _channels_last(AlphaTriangleNet(config).to(self.device))
         # It stays true: the model is trained in place, and torch loads weights in place.
         self.flat_parameters = flatten(list(self.model.parameters()))
@@ -67,11 +77,21 @@ class NeuralNetwork:
     def refresh(self) -> None:
         """Let :meth:`evaluate` use the present weights of ``model``."""
         with torch.no_grad():
-            inference = InferenceNet(self.model)
-        plain = _channels_last(inference.with_precision(self.device, self.inference_dtype)).eval()
+            self._inference = self._int8() if self.inference_dtype == torch.int8 else self._float()
+
+    def _float(self) -> InferenceNet | FusedNet:
+        plain = InferenceNet(self.model).with_precision(self.device, self.inference_dtype)
+        plain = _channels_last(plain).eval()
         if self.fused is None:
             self.fused = can_fuse(plain, self.device, self.inference_dtype)
-        self._inference: InferenceNet | FusedNet = FusedNet(plain) if self.fused else plain
+        return FusedNet(plain) if self.fused else plain
+
+    def _int8(self) -> InferenceNet | FusedNet:
+        if self.fused is None:
+            self.fused = can_run_int8(self.device)
+        if self.fused:
+            return Int8Net(_channels_last(InferenceNet(self.model)).eval())
+        return _channels_last(SimulatedInt8Net(self.model)).eval()
 
     def arithmetic(self) -> ModelConfig:
         """The configuration with what was decided by capability written out."""
@@ -120,9 +140,10 @@ class NeuralNetwork:
         self.features_seconds += time.perf_counter() - begin
         grid = torch.from_numpy(self._grid[:n].reshape(n, PLANES, ROWS, COLS))
         other = torch.from_numpy(self._other[:n])
+        dtype = torch.float32 if self.inference_dtype == torch.int8 else self.inference_dtype
         logits, value_logits = self._inference(
-            grid.to(self.device, self.inference_dtype, memory_format=torch.channels_last),
-            other.to(self.device, self.inference_dtype),
+            grid.to(self.device, dtype, memory_format=torch.channels_last),
+            other.to(self.device, dtype),
         )
         values = self.model.expected_value(value_logits)
         return Evaluation(logits.float().cpu().numpy(), values.cpu().numpy())

@@ -37,7 +37,7 @@ _NODE_ARRAYS = (
     "node_value",
 )
 _EDGE_ARRAYS = ("edge_action", "edge_logit", "edge_reward", "edge_child", "edge_visits")
-_NOT_STATE = ("schedule", "scratch", "path", "path_length", "leaf")
+_NOT_STATE = ("schedule", "seen", "seen_q", "scratch", "path", "path_length", "leaf", "edge_prior")
 
 
 @dataclass
@@ -232,6 +232,9 @@ class SelfPlay:
                 _put_used(array, tree["edge_count"], tree[name])
             elif name not in _NOT_STATE:
                 array[...] = tree[name]
+        for g in range(self.games):
+            for node in range(self._tree.node_count[g]):
+                tr.set_priors(self._tree, g, node)
         self._tree.leaf[:] = -1
         self._waiting = state["waiting"].copy()
 

@@ -36,6 +36,12 @@ EVALUATED: Final = np.uint8(1)
 SOLVED: Final = np.uint8(2)
 NEVER: Final = -1e30
 """Logit of an action that duplicates another (same shape in an earlier slot): never played."""
+SMALLEST_PRIOR: Final = 1e-30
+"""An action that may be played can always be told from one that may not."""
+
+
+# A call copies every array header of the tree: what runs in every simulation is inlined.
+_inlined = njit(cache=True, forceinline=True)
 
 
 class SearchParams(NamedTuple):
@@ -65,7 +71,8 @@ class Tree(NamedTuple):
     node_net: npt.NDArray[np.float32]  # [G, N] the network's value
     node_value: npt.NDArray[np.float32]  # [G, N] the search's value
     edge_action: npt.NDArray[np.int16]  # [G, E]
-    edge_logit: npt.NDArray[np.float32]  # [G, E] log prior, or NEVER
+    edge_logit: npt.NDArray[np.float32]  # [G, E] below the node's largest, or NEVER
+    edge_prior: npt.NDArray[np.float32]  # [G, E] their softmax: see set_priors
     edge_reward: npt.NDArray[np.float32]  # [G, E] known once the edge has a child
     edge_child: npt.NDArray[np.int32]  # [G, E] node, -1 before the first visit
     edge_visits: npt.NDArray[np.int32]  # [G, E] over the life of the graph
@@ -78,7 +85,9 @@ class Tree(NamedTuple):
     path_length: npt.NDArray[np.int32]  # [G]
     leaf: npt.NDArray[np.int32]  # [G] node that waits for the network, -1 none
     schedule: npt.NDArray[np.int32]  # see halving.visit_table
-    scratch: npt.NDArray[np.float64]  # [2, L] completed Q and improved policy
+    seen: npt.NDArray[np.int32]  # [L] see _look
+    seen_q: npt.NDArray[np.float64]  # [L] see _look
+    scratch: npt.NDArray[np.float64]  # [2, L] completed Q and improved policy of the last decision
 
 
 def params_from_config(config: SearchConfig, gamma: float, noise: bool = True) -> SearchParams:
@@ -116,6 +125,7 @@ def make_tree(games: int, params: SearchParams) -> Tree:
         node_value=zeros((games, n), np.float32),
         edge_action=zeros((games, e), np.int16),
         edge_logit=zeros((games, e), np.float32),
+        edge_prior=zeros((games, e), np.float32),
         edge_reward=zeros((games, e), np.float32),
         edge_child=zeros((games, e), np.int32),
         edge_visits=zeros((games, e), np.int32),
@@ -128,11 +138,13 @@ def make_tree(games: int, params: SearchParams) -> Tree:
         path_length=zeros((games,), np.int32),
         leaf=np.full((games,), -1, np.int32),
         schedule=visit_table(MAX_LEGAL, params.num_simulations),
+        seen=zeros((MAX_LEGAL,), np.int32),
+        seen_q=zeros((MAX_LEGAL,), np.float64),
         scratch=zeros((2, MAX_LEGAL), np.float64),
     )
 
 
-@njit(cache=True)
+@_inlined
 def node_slots(tree: Tree, g: int, node: int, out: npt.NDArray[np.int8]) -> None:
     """Write the shapes that ``node`` still has into ``out`` [3]."""
     for s in range(SLOTS):
@@ -142,7 +154,7 @@ def node_slots(tree: Tree, g: int, node: int, out: npt.NDArray[np.int8]) -> None
             out[s] = EMPTY
 
 
-@njit(cache=True)
+@_inlined
 def _add_node(tree: Tree, g: int, lo: np.uint64, hi: np.uint64, mask: np.uint8) -> int:
     node = tree.node_count[g]
     tree.node_count[g] = node + 1
@@ -196,85 +208,98 @@ def start_move(tree: Tree, g: int, params: SearchParams, key: np.uint64, move: i
     tree.simulations[g] = 0
 
 
-@njit(cache=True)
-def _completed_q(tree: Tree, g: int, node: int, params: SearchParams) -> None:
-    """Fill scratch[0] with completed Q and scratch[1] with the improved policy of ``node``.
+class _Look(NamedTuple):
+    """What is known of a node's actions, in terms of completed Q; see :func:`_look`."""
 
-    An action that has not been evaluated gets the mixed value of section 3.4 (appendix D); the
-    policy is softmax(logits + sigma(completed Q)).
+    seen: int  # actions whose child is evaluated: tree.seen[:seen], their Q in tree.seen_q
+    visits: int  # of those; all others have none
+    unseen: float  # prior probability of all the others together
+    mixed: float  # the Q of each of those
+    top: float  # the largest Q there is
+    sigma: float  # what a difference in Q is worth as one in logits
+    solved: bool  # nothing is left to evaluate below any action
+
+
+@_inlined
+def _look(tree: Tree, g: int, node: int, params: SearchParams) -> _Look:
+    """Look at a node's actions once, and write those seen before into ``tree.seen``.
+
+    An action that has not been evaluated gets the mixed value of section 3.4 (appendix D), the same
+    for all. So whatever weighs them needs only the sum of their priors: an exponential for each
+    action that has been seen, of which there are few, and one for all the rest.
     """
     first = tree.node_first[g, node]
-    n = tree.node_edges[g, node]
-    q = tree.scratch[0]
-    policy = tree.scratch[1]
+    seen = 0
+    solved = True
     visits = 0
     most = 0
     prior = 0.0
+    unseen = 0.0
     weighted = 0.0
     lowest = np.inf
     highest = -np.inf
-    for j in range(n):
+    for j in range(tree.node_edges[g, node]):
         e = first + j
         child = tree.edge_child[g, e]
+        p = tree.edge_prior[g, e]
         if child >= 0 and tree.node_flags[g, child] & EVALUATED:
             value = tree.edge_reward[g, e] + params.gamma * tree.node_value[g, child]
-            q[j] = value
-            p = math.exp(tree.edge_logit[g, e])
+            tree.seen[seen] = j
+            tree.seen_q[seen] = value
+            seen += 1
             prior += p
             weighted += p * value
             visits += tree.edge_visits[g, e]
             most = max(most, tree.edge_visits[g, e])
             lowest = min(lowest, value)
             highest = max(highest, value)
-    mixed = float(tree.node_net[g, node])
-    if prior > 0.0:
-        mixed = (mixed + visits * weighted / prior) / (1.0 + visits)
-    lowest = min(lowest, mixed)
-    highest = max(highest, mixed)
-    sigma = (params.c_visit + most) * params.c_scale / max(highest - lowest, params.q_range_floor)
-    best = -np.inf
-    for j in range(n):
-        e = first + j
-        child = tree.edge_child[g, e]
-        if not (child >= 0 and tree.node_flags[g, child] & EVALUATED):
-            q[j] = mixed
-        if tree.edge_logit[g, e] > NEVER:
-            policy[j] = tree.edge_logit[g, e] + sigma * (q[j] - highest)
-            best = max(best, policy[j])
+            solved &= (tree.node_flags[g, child] & SOLVED) != 0
         else:
-            policy[j] = -np.inf
-    total = 0.0
-    for j in range(n):
-        policy[j] = math.exp(policy[j] - best)
-        total += policy[j]
-    for j in range(n):
-        policy[j] /= total
+            unseen += p
+            solved &= p == 0.0
+    mixed = float(tree.node_net[g, node])
+    if seen > 0:
+        mixed = (mixed + visits * weighted / prior) / (1.0 + visits)
+    top = max(highest, mixed) if unseen > 0.0 else highest
+    spread = max(highest, mixed) - min(lowest, mixed)
+    sigma = (params.c_visit + most) * params.c_scale / max(spread, params.q_range_floor)
+    return _Look(seen, visits, unseen, mixed, top, sigma, solved)
 
 
-@njit(cache=True)
-def _refresh_value(tree: Tree, g: int, node: int, params: SearchParams) -> None:
-    """Recompute the value of ``node`` from its children, and whether it is solved."""
+@_inlined
+def _total_weight(tree: Tree, g: int, node: int, look: _Look) -> float:
+    """Sum of prior * exp(sigma * (Q - top)) over all actions: what normalises the policy."""
     first = tree.node_first[g, node]
-    n = tree.node_edges[g, node]
-    solved = True
-    for j in range(n):
-        if tree.edge_logit[g, first + j] > NEVER:
-            child = tree.edge_child[g, first + j]
-            solved &= child >= 0 and (tree.node_flags[g, child] & SOLVED) != 0
-    _completed_q(tree, g, node, params)
-    value = -np.inf if solved else 0.0
-    for j in range(n):
-        if tree.edge_logit[g, first + j] > NEVER:
-            if solved:
-                value = max(value, tree.scratch[0, j])
-            else:
-                value += tree.scratch[1, j] * tree.scratch[0, j]
-    tree.node_value[g, node] = value
-    if solved:
+    total = look.unseen * math.exp(look.sigma * (look.mixed - look.top))
+    for i in range(look.seen):
+        weight = math.exp(look.sigma * (tree.seen_q[i] - look.top))
+        total += tree.edge_prior[g, first + tree.seen[i]] * weight
+    return total
+
+
+@_inlined
+def _refresh_value(tree: Tree, g: int, node: int, params: SearchParams) -> None:
+    """Recompute the value of ``node`` from its children, and whether it is solved.
+
+    The expectation of completed Q under the improved policy, or once solved, the largest Q.
+    """
+    look = _look(tree, g, node, params)
+    if look.solved:
+        tree.node_value[g, node] = look.top
         tree.node_flags[g, node] |= SOLVED
+        return
+    first = tree.node_first[g, node]
+    total = look.unseen * math.exp(look.sigma * (look.mixed - look.top))
+    value = total * look.mixed
+    for i in range(look.seen):
+        weight = math.exp(look.sigma * (tree.seen_q[i] - look.top))
+        weight *= tree.edge_prior[g, first + tree.seen[i]]
+        total += weight
+        value += weight * tree.seen_q[i]
+    tree.node_value[g, node] = value / total
 
 
-@njit(cache=True)
+@_inlined
 def _child_of(tree: Tree, g: int, node: int, e: int) -> int:
     """The node that edge ``e`` of ``node`` leads to, made on the first visit."""
     if tree.edge_child[g, e] >= 0:
@@ -311,49 +336,67 @@ def _child_of(tree: Tree, g: int, node: int, e: int) -> int:
     return child
 
 
-@njit(cache=True)
+@_inlined
 def _choose_at_root(tree: Tree, g: int, params: SearchParams, wanted: int) -> int:
     """Index of the best root action that has ``wanted`` visits, by gumbel + logit + sigma(Q)."""
     root = tree.root[g]
     first = tree.node_first[g, root]
-    _completed_q(tree, g, root, params)
+    look = _look(tree, g, root, params)
     chosen = -1
-    best = -np.inf
+    best = NEVER
+    for i in range(look.seen):
+        j = tree.seen[i]
+        if tree.root_visits[g, j] == wanted:
+            score = tree.root_gumbel[g, j] + tree.edge_logit[g, first + j]
+            score += look.sigma * (tree.seen_q[i] - look.mixed)
+            if score > best:
+                best = score
+                chosen = j
+    if wanted > 0:
+        return chosen
+    i = 0
     for j in range(tree.node_edges[g, root]):
-        if tree.root_visits[g, j] != wanted or tree.edge_logit[g, first + j] <= NEVER:
+        if i < look.seen and tree.seen[i] == j:
+            i += 1
             continue
-        # log of the improved policy is logit + sigma(Q) up to a constant.
-        score = tree.root_gumbel[g, j] + math.log(tree.scratch[1, j] + 1e-300)
+        score = tree.root_gumbel[g, j] + tree.edge_logit[g, first + j]
         if score > best:
             best = score
             chosen = j
     return chosen
 
 
-@njit(cache=True)
+@_inlined
 def _choose_below(tree: Tree, g: int, node: int, params: SearchParams) -> int:
     """Index of the unsolved action furthest below its share of visits (section 5, eq. 14)."""
     first = tree.node_first[g, node]
-    n = tree.node_edges[g, node]
-    _completed_q(tree, g, node, params)
-    visits = 0
-    for j in range(n):
-        visits += tree.edge_visits[g, first + j]
+    look = _look(tree, g, node, params)
+    total = _total_weight(tree, g, node, look)
     chosen = -1
     best = -np.inf
-    for j in range(n):
+    for i in range(look.seen):
+        j = tree.seen[i]
         e = first + j
-        child = tree.edge_child[g, e]
-        if tree.edge_logit[g, e] <= NEVER or (child >= 0 and tree.node_flags[g, child] & SOLVED):
+        if not tree.node_flags[g, tree.edge_child[g, e]] & SOLVED:
+            share = math.exp(look.sigma * (tree.seen_q[i] - look.top)) / total
+            score = tree.edge_prior[g, e] * share - tree.edge_visits[g, e] / (1.0 + look.visits)
+            if score > best:
+                best = score
+                chosen = j
+    share = math.exp(look.sigma * (look.mixed - look.top)) / total
+    i = 0
+    for j in range(tree.node_edges[g, node]):
+        if i < look.seen and tree.seen[i] == j:
+            i += 1
             continue
-        score = tree.scratch[1, j] - tree.edge_visits[g, e] / (1.0 + visits)
-        if score > best:
-            best = score
+        prior = tree.edge_prior[g, first + j]
+        if prior > 0.0 and prior * share > best:
+            best = prior * share
             chosen = j
     return chosen
 
 
-@njit(cache=True)
+@_inlined
 def _back_up(tree: Tree, g: int, params: SearchParams) -> None:
     for depth in range(tree.path_length[g] - 1, -1, -1):
         _refresh_value(tree, g, tree.path[g, depth, 0], params)
@@ -420,7 +463,7 @@ def set_evaluation(
     _back_up(tree, g, params)
 
 
-@njit(cache=True)
+@_inlined
 def _add_edges(tree: Tree, g: int, node: int, logits: npt.NDArray[np.float32]) -> None:
     slots = np.empty(SLOTS, np.int8)
     node_slots(tree, g, node, slots)
@@ -431,44 +474,69 @@ def _add_edges(tree: Tree, g: int, node: int, logits: npt.NDArray[np.float32]) -
     tree.edge_count[g] = first + n
     tree.node_first[g, node] = first
     tree.node_edges[g, node] = n
+    duplicate = np.zeros(SLOTS, np.bool_)
+    for slot in range(SLOTS):
+        for s in range(slot):
+            duplicate[slot] |= slots[s] == slots[slot]
     highest = -np.inf
     for j in range(n):
         e = first + j
-        slot = actions[j] // CELLS
-        duplicate = False
-        for s in range(slot):
-            duplicate |= slots[s] == slots[slot]
         tree.edge_action[g, e] = actions[j]
-        tree.edge_logit[g, e] = NEVER if duplicate else logits[actions[j]]
         tree.edge_reward[g, e] = 0.0
         tree.edge_child[g, e] = -1
         tree.edge_visits[g, e] = 0
-        highest = max(highest, tree.edge_logit[g, e])
+        if duplicate[actions[j] // CELLS]:
+            tree.edge_logit[g, e] = NEVER
+        else:
+            tree.edge_logit[g, e] = logits[actions[j]]
+            highest = max(highest, logits[actions[j]])
+    for e in range(first, first + n):
+        if tree.edge_logit[g, e] > NEVER:
+            tree.edge_logit[g, e] -= highest
+    set_priors(tree, g, node)
+
+
+@_inlined
+def set_priors(tree: Tree, g: int, node: int) -> None:
+    """Priors of a node's actions from their logits: 0 for duplicates, above 0 for all else."""
+    first = tree.node_first[g, node]
+    end = first + tree.node_edges[g, node]
     total = 0.0
-    for e in range(first, first + n):
+    for e in range(first, end):
+        tree.edge_prior[g, e] = 0.0
         if tree.edge_logit[g, e] > NEVER:
-            total += math.exp(tree.edge_logit[g, e] - highest)
-    for e in range(first, first + n):
-        if tree.edge_logit[g, e] > NEVER:
-            tree.edge_logit[g, e] -= highest + math.log(total)
+            tree.edge_prior[g, e] = max(math.exp(tree.edge_logit[g, e]), SMALLEST_PRIOR)
+        total += tree.edge_prior[g, e]
+    for e in range(first, end):
+        tree.edge_prior[g, e] /= total
 
 
 @njit(cache=True)
 def decide(tree: Tree, g: int, params: SearchParams, policy: npt.NDArray[np.float32]) -> int:
     """After the simulations: write the policy target [L], return the root edge index to play.
 
-    The action is the best by gumbel + logit + sigma(Q) among those visited most.
+    The policy is softmax(logits + sigma(completed Q)), the action the best by gumbel + logit +
+    sigma(Q) among those visited most. ``tree.scratch`` keeps completed Q and policy.
     """
     root = tree.root[g]
+    first = tree.node_first[g, root]
     n = tree.node_edges[g, root]
+    look = _look(tree, g, root, params)
+    q, improved = tree.scratch[0], tree.scratch[1]
+    q[:n] = look.mixed
+    for i in range(look.seen):
+        q[tree.seen[i]] = tree.seen_q[i]
+    total = 0.0
+    for j in range(n):
+        improved[j] = tree.edge_prior[g, first + j] * math.exp(look.sigma * (q[j] - look.top))
+        total += improved[j]
+    policy[:] = 0.0
     most = 0
     for j in range(n):
+        improved[j] /= total
+        policy[j] = improved[j]
         most = max(most, tree.root_visits[g, j])
-    chosen = _choose_at_root(tree, g, params, most)
-    policy[:] = 0.0
-    for j in range(n):
-        policy[j] = tree.scratch[1, j]
-    return chosen
+    return _choose_at_root(tree, g, params, most)
 
 
 @njit(cache=True)

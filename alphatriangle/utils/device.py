@@ -43,3 +43,10 @@ def choose_dtype(requested: str, device: torch.device) -> torch.dtype:
     else:
         native = False
     return torch.bfloat16 if native else torch.float32
+
+
+def has_int8(device: torch.device) -> bool:
+    """Whether 8-bit integers are multiplied faster than bfloat16: CPUs with AVX512-VNNI or AMX."""
+    return device.type == "cpu" and (
+        torch.cpu._is_vnni_supported() or torch.cpu._is_amx_tile_supported()
+    )

@@ -200,6 +200,61 @@ def test_the_policy_target_improves_on_the_prior() -> None:
         assert result.policy @ result.q_values >= prior @ result.q_values - 1e-9
 
 
+def dense_value(tree: tr.Tree, node: int, params: tr.SearchParams) -> float:
+    """The value of a node by the paper's formulas, action by action (section 4, appendix D)."""
+    first, count = tree.node_first[0, node], tree.node_edges[0, node]
+    edges = slice(first, first + count)
+    playable = tree.edge_logit[0, edges] > tr.NEVER
+    logits = tree.edge_logit[0, edges][playable].astype(np.float64)
+    prior = np.exp(logits) / np.exp(logits).sum()
+    children = tree.edge_child[0, edges][playable]
+    seen = (children >= 0) & ((tree.node_flags[0, children] & tr.EVALUATED) != 0)
+    visits = tree.edge_visits[0, edges][playable]
+    rewards = tree.edge_reward[0, edges][playable]
+    q = rewards + params.gamma * tree.node_value[0, children]
+    solved = seen & ((tree.node_flags[0, children] & tr.SOLVED) != 0)
+    if solved.all():
+        return float(q.max())
+    mixed = float(tree.node_net[0, node])
+    if seen.any():
+        average = (prior * q)[seen].sum() / prior[seen].sum()
+        mixed = (mixed + visits.sum() * average) / (1 + visits.sum())
+    q = np.where(seen, q, mixed)
+    spread = max(q.max(), mixed) - min(q.min(), mixed)
+    sigma = (params.c_visit + visits.max()) * params.c_scale / max(spread, params.q_range_floor)
+    scores = logits + sigma * q
+    policy = np.exp(scores - scores.max())
+    return float(policy @ q / policy.sum())
+
+
+@pytest.mark.parametrize(("c_scale", "shapes"), [(0.2, [4, 9, 13]), (50.0, [2, 2, 17])])
+def test_values_are_those_of_the_paper(c_scale: float, shapes: list[int]) -> None:
+    """After every simulation, at the root and in the node above the leaf."""
+    params = tr.params_from_config(
+        SearchConfig(num_simulations=200, max_considered_actions=144, c_scale=c_scale), GAMMA
+    )
+    tree = tr.make_tree(1, params)
+    rng = np.random.default_rng(2)
+    evaluator = HashedEvaluator()
+    holes = sum(1 << cell for cell in rng.choice(geometry.CELLS, 70, replace=False).tolist())
+    game = GameState.from_position(geometry.PLAYABLE_MASK & ~holes, shapes)
+    tr.reset_root(tree, 0, game.board[0], game.board[1], game.slots)
+    slots = np.empty(geometry.SLOTS, np.int8)
+    deep = 0
+    while tr.find_leaf(tree, 0, params):
+        leaf = tree.leaf[0]
+        path = tree.path[0, : tree.path_length[0], 0].tolist()
+        tr.node_slots(tree, 0, leaf, slots)
+        logits = rng.normal(0, 2, geometry.ACTIONS).astype(np.float32)
+        tr.set_evaluation(tree, 0, logits, evaluator.value(tree.node_board[0, leaf], slots), params)
+        if leaf == tree.root[0]:
+            tr.start_move(tree, 0, params, np.uint64(0), 0)
+        for node in path:
+            assert tree.node_value[0, node] == pytest.approx(dense_value(tree, node, params))
+        deep += len(path) > 1
+    assert deep > 20
+
+
 def test_noise_is_keyed_by_seed_and_absent_in_evaluation(network: NeuralNetwork) -> None:
     settings = SearchConfig(num_simulations=8, gumbel_scale=2.0)
     games = [GameState(1, e) for e in range(20)]

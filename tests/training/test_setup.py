@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from alphatriangle.data.schemas import RunInfo
+from alphatriangle.nn.int8 import can_run_int8
 from alphatriangle.training.setup import make_network, make_trainer, thread_count
 from tests.conftest import tiny_config
 
@@ -27,6 +28,20 @@ def test_a_run_keeps_the_arithmetic_it_began_with(dtype: str) -> None:
     assert network.inference_dtype == getattr(torch, dtype)
     assert make_trainer(config, info, network).dtype == getattr(torch, dtype)
     assert make_trainer(config, None, network).dtype == getattr(torch, other)
+
+
+def test_a_run_that_began_in_integers_goes_on_in_them() -> None:
+    info = RunInfo(
+        run_name="tiny",
+        created_at="",
+        target_steps=9,
+        steps_per_round=9,
+        inference_dtype="int8",
+        fused_inference=True,
+    )
+    network = make_network(tiny_config(), info)
+    assert network.inference_dtype == torch.int8
+    assert network.fused == can_run_int8(network.device)
 
 
 def test_a_run_from_before_the_choice_goes_on_in_float32() -> None:
