@@ -146,7 +146,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--steps", type=int, default=None, help="default: the preset's")
     parser.add_argument("--workers", type=int, default=None, help="default: the preset's")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--games", type=int, default=200)
     parser.add_argument("--simulations", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--variant", type=_variant, action="append", default=[])
@@ -156,7 +157,7 @@ def main(arguments: Sequence[str]) -> int:
     variants = options.variant or [Variant(options.preset, ())]
     results = []
     for variant in variants:
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             results.append(measure(options, variant, seed))
             sys.stderr.write(table(results).splitlines()[-1] + "\n")
     plot(results, options.folder / "curves.png")
