@@ -34,7 +34,7 @@ def run() -> list[Result]:
         for workers in range(1, core_count() + 1):
             positions, rows = _rates(config, network, buffer, workers)
             first = first or positions
-            of = f"{positions / first:.2f} x one worker"
+            of = f"{positions / first:.2f} x one worker, {rows:,.0f} rows/s"
             name = f"positions/s, {workers} Ray worker{'s' if workers > 1 else ''}"
             results.append(Result(name, f"{positions:,.0f}", of))
     finally:
