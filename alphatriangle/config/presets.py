@@ -30,6 +30,7 @@ PRESETS: Final[dict[str, Layer]] = {
             "games_per_worker": 128,
             "buffer_capacity": 250_000,
             "min_buffer_size_to_train": 10_000,
+            "training_dtype": "auto",
             "n_step_returns": 8,
             "augment_symmetry": True,
             "gamma": 0.99,
