@@ -17,12 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+import alphatriangle.nn.int8
 import alphatriangle.nn.network
 import alphatriangle.rl.buffer
 from alphatriangle.cli.app import main as command
 from alphatriangle.features import encoder
-from alphatriangle.game.geometry import CELLS, COLS, NUM_SHAPES, ROWS, SLOTS
+from alphatriangle.game.geometry import NUM_SHAPES, SLOTS
 from alphatriangle.utils.types import FloatArray
+
+Boards = npt.NDArray[np.uint64]
+Slots = npt.NDArray[np.int8]
 
 INPUTS: Final[dict[str, tuple[slice, slice]]] = {
     "orientation": (slice(2, 3), slice(0)),
@@ -53,26 +57,22 @@ def without_inputs(parts: Sequence[str]) -> None:
     """The network sees zeros in the place of these inputs, in self-play and in training."""
     hidden = [INPUTS[part] for part in parts]
 
-    def encode_into(
-        boards: npt.NDArray[np.uint64],
-        slots: npt.NDArray[np.int8],
-        grid: FloatArray,
-        other: FloatArray,
-    ) -> None:
-        encoder.encode_into(boards, slots, grid, other)
+    def hide(grid: FloatArray, other: FloatArray) -> None:
         for planes, entries in hidden:
             grid[:, planes] = 0.0
             other[:, entries] = 0.0
 
-    def encode(
-        boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]
-    ) -> tuple[FloatArray, FloatArray]:
-        grid = np.empty((len(boards), encoder.PLANES, CELLS), np.float32)
-        other = np.empty((len(boards), encoder.OTHER_FEATURES), np.float32)
-        encode_into(boards, slots, grid, other)
-        return grid.reshape(-1, encoder.PLANES, ROWS, COLS), other
+    def encode_into(boards: Boards, slots: Slots, grid: FloatArray, other: FloatArray) -> None:
+        encoder.encode_into(boards, slots, grid, other)
+        hide(grid, other)
+
+    def encode(boards: Boards, slots: Slots) -> tuple[FloatArray, FloatArray]:
+        grid, other = encoder.encode(boards, slots)
+        hide(grid, other)
+        return grid, other
 
     alphatriangle.nn.network.encode_into = encode_into  # type: ignore[assignment]
+    alphatriangle.nn.int8.encode = encode
     alphatriangle.rl.buffer.encode = encode
 
 

@@ -78,7 +78,7 @@ class FusedNet:
         # Both 1x1 convolutions as one product of matrices over all cells.
         heads = (net.policy_head, net.value_planes)
         self._head_weight = torch.cat([h.weight for h in heads]).detach()[:, :, 0, 0].t()
-        self._head_bias = torch.cat([_bias(h) for h in heads]).detach()
+        self._head_bias = torch.cat([bias_of(h) for h in heads]).detach()
 
     def __call__(
         self, grid: torch.Tensor, other_features: torch.Tensor
@@ -114,10 +114,11 @@ def _packed(conv: nn.Conv2d) -> _Packed:
     shape = [128, conv.in_channels, ROWS, COLS]
     pack: Any = torch.ops.mkldnn._reorder_convolution_weight
     weight: torch.Tensor = pack(conv.weight.detach(), _SAME, _SAME, _SAME, 1, shape)
-    return weight, _bias(conv).detach()
+    return weight, bias_of(conv).detach()
 
 
-def _bias(conv: nn.Conv2d) -> torch.Tensor:
+def bias_of(conv: nn.Conv2d) -> torch.Tensor:
+    """The bias of a convolution that has one."""
     assert conv.bias is not None
     return conv.bias
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from alphatriangle.features import encode
 from alphatriangle.game import GameState
 from alphatriangle.game.geometry import COLS, ROWS
-from alphatriangle.nn.inference import FusedNet, InferenceNet
+from alphatriangle.nn.inference import FusedNet, InferenceNet, bias_of
 from alphatriangle.nn.model import AlphaTriangleNet
 
 _SEED: Final = 8
@@ -130,9 +130,8 @@ class _Convolution:
         pack: Any = torch.ops.onednn.qconv_prepack
         packed = pack(weight, scales, scale_in, 0, _SAME, _SAME, _SAME, 1, shape)
         zeros = torch.zeros(len(scales), dtype=torch.int32)
-        assert conv.bias is not None
         self._weights = (scale_in, 0, packed, scales, zeros)
-        self._bias = conv.bias.detach().float()
+        self._bias = bias_of(conv).detach().float()
         self._geometry = (_SAME, _SAME, _SAME, 1)
         self._out = (scale_out, 0, torch.uint8)
 
@@ -170,8 +169,7 @@ def _integers_are_exact() -> bool:
     x = torch.randint(0, 256, (3, 16, ROWS, COLS), generator=generator)
     total = torch.randint(0, 256, (3, 16, ROWS, COLS), generator=generator)
     conv = nn.Conv2d(16, 16, 3, padding=1)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(bias_of(conv))
     weight = torch.randint(-127, 128, conv.weight.shape, generator=generator)
     weight[:, 0, 0, 0] = 127
     conv.weight = nn.Parameter(weight.float())

@@ -267,14 +267,20 @@ def _look(tree: Tree, g: int, node: int, params: SearchParams) -> _Look:
 
 
 @_inlined
-def _total_weight(tree: Tree, g: int, node: int, look: _Look) -> float:
-    """Sum of prior * exp(sigma * (Q - top)) over all actions: what normalises the policy."""
+def _weigh(tree: Tree, g: int, node: int, look: _Look) -> tuple[float, float]:
+    """Sums of prior * exp(sigma * (Q - top)) over all actions, and of that times Q.
+
+    The first normalises the improved policy, their ratio is the expectation of Q under it.
+    """
     first = tree.node_first[g, node]
     total = look.unseen * math.exp(look.sigma * (look.mixed - look.top))
+    value = total * look.mixed
     for i in range(look.seen):
         weight = math.exp(look.sigma * (tree.seen_q[i] - look.top))
-        total += tree.edge_prior[g, first + tree.seen[i]] * weight
-    return total
+        weight *= tree.edge_prior[g, first + tree.seen[i]]
+        total += weight
+        value += weight * tree.seen_q[i]
+    return total, value
 
 
 @_inlined
@@ -287,16 +293,9 @@ def _refresh_value(tree: Tree, g: int, node: int, params: SearchParams) -> None:
     if look.solved:
         tree.node_value[g, node] = look.top
         tree.node_flags[g, node] |= SOLVED
-        return
-    first = tree.node_first[g, node]
-    total = look.unseen * math.exp(look.sigma * (look.mixed - look.top))
-    value = total * look.mixed
-    for i in range(look.seen):
-        weight = math.exp(look.sigma * (tree.seen_q[i] - look.top))
-        weight *= tree.edge_prior[g, first + tree.seen[i]]
-        total += weight
-        value += weight * tree.seen_q[i]
-    tree.node_value[g, node] = value / total
+    else:
+        total, value = _weigh(tree, g, node, look)
+        tree.node_value[g, node] = value / total
 
 
 @_inlined
@@ -371,7 +370,7 @@ def _choose_below(tree: Tree, g: int, node: int, params: SearchParams) -> int:
     """Index of the unsolved action furthest below its share of visits (section 5, eq. 14)."""
     first = tree.node_first[g, node]
     look = _look(tree, g, node, params)
-    total = _total_weight(tree, g, node, look)
+    total, _ = _weigh(tree, g, node, look)
     chosen = -1
     best = -np.inf
     for i in range(look.seen):
