@@ -12,7 +12,7 @@ from alphatriangle.config import PersistenceConfig
 
 if TYPE_CHECKING:
     from alphatriangle.training.agent import Agent
-    from alphatriangle.training.evaluation import PlayerScore
+    from alphatriangle.training.judging.evaluation import PlayerScore
     from alphatriangle.training.run import TrainingOutcome
 
 
@@ -36,7 +36,7 @@ def train(
         DataError: the run cannot be loaded, locked or written to.
         TrainingDivergedError: the loss is not finite any more; the last commit is intact.
     """
-    from alphatriangle.training.display import Display
+    from alphatriangle.training.display.display import Display
     from alphatriangle.training.run import TrainingOutcome
     from alphatriangle.training.run import train as carry_out
     from alphatriangle.training.run_plan import TrainRequest, plan_run
@@ -87,7 +87,7 @@ def evaluate(
         ValueError: there is no such player.
     """
     from alphatriangle.game.players import PLAYERS
-    from alphatriangle.training.evaluation import evaluate_agent, evaluate_baseline
+    from alphatriangle.training.judging.evaluation import evaluate_agent, evaluate_baseline
 
     for player in against:
         if player not in PLAYERS:

@@ -45,7 +45,7 @@ def _measure(method: str, capacity: int, rows: Path, saves: int) -> dict[str, An
 
 def _compressed(rows: Rows, folder: Path) -> int:
     """Bytes of the rows that are new between two saves, as a segment."""
-    from alphatriangle.data.segments import write_segment
+    from alphatriangle.data.replay.segments import write_segment
 
     return write_segment(folder / "new.arrow", rows[:NEW_ROWS], 0).size
 

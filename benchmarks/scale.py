@@ -12,7 +12,7 @@ import torch
 from alphatriangle.config import Config, build, preset
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer
-from alphatriangle.training.play import RayPlay
+from alphatriangle.training.play.ray_play import RayPlay
 from alphatriangle.training.setup import core_count, start_ray
 from benchmarks.timing import Result, seconds
 

@@ -25,6 +25,27 @@ LAYERS = {
     "cli": 6,
 }
 STRANGERS = {"data", "stats", "rl"}
+# Within a package that has rooms, likewise: from the lowest to the highest.
+ROOMS = {
+    "data": [
+        "errors",
+        "storage",
+        "path_manager schemas safe_pickle",
+        "replay",
+        "serializer",
+        "commits",
+        "runs elsewhere",
+        "data_manager",
+    ],
+    "training": [
+        "progress signals",
+        "play display judging",
+        "agent mlflow_description run_plan",
+        "setup",
+        "loop ray_dashboard",
+        "run",
+    ],
+}
 
 
 def run_time_imports(tree: ast.AST) -> Iterator[str]:
@@ -42,7 +63,7 @@ def run_time_imports(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("package", LAYERS)
 def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
-    files = sorted((ROOT / package).glob("*.py"))
+    files = sorted((ROOT / package).rglob("*.py"))
     assert files
     for file in files:
         for name in run_time_imports(ast.parse(file.read_text())):
@@ -52,6 +73,21 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
                 continue
             assert LAYERS[other] <= LAYERS[package], f"{file}: {name}"
             assert not {package, other} <= STRANGERS, f"{file}: {name}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_room_imports_only_what_lies_below_it(package: str) -> None:
+    levels = {name: i for i, names in enumerate(ROOMS[package]) for name in names.split()}
+    inside = {p.stem for p in (ROOT / package).iterdir() if not p.name.startswith("__")}
+    assert inside - {"README"} == set(levels)
+    for name, level in levels.items():
+        place = ROOT / package / name
+        for file in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
+            for imported in run_time_imports(ast.parse(file.read_text())):
+                above, _, rest = imported.partition(f"alphatriangle.{package}.")
+                other = rest.partition(".")[0]
+                if above == "" and other not in ("", name):
+                    assert levels[other] < level, f"{file}: {imported}"
 
 
 def test_every_package_has_its_layer() -> None:

@@ -115,7 +115,7 @@ def chosen_run(config: PersistenceConfig, run: str | None, purpose: str) -> str:
     Raises:
         RunNotFoundError: none was named and none has a commit.
     """
-    from alphatriangle.data.runs import latest_run
+    from alphatriangle.data.runs.summary import latest_run
 
     if run is not None:
         return run

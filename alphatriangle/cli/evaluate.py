@@ -66,11 +66,11 @@ def evaluate(
     Exit codes: 0 done; 2 bad input.
     """
     with reported_errors(debug):
-        from alphatriangle.data.segments import write_episodes
+        from alphatriangle.data.replay.segments import write_episodes
         from alphatriangle.game.players import PLAYERS
         from alphatriangle.training.agent import load_agent
-        from alphatriangle.training.display import Display
-        from alphatriangle.training.evaluation import (
+        from alphatriangle.training.display.display import Display
+        from alphatriangle.training.judging.evaluation import (
             difference,
             evaluate_baseline,
             play_agent,
@@ -104,7 +104,7 @@ def evaluate(
         searched = simulations or settings.search.num_simulations
         title = f"{games} games each, the same deals, {searched} simulations a move"
         if plot is not None:
-            from alphatriangle.training.plots import plot_scores
+            from alphatriangle.training.judging.plots import plot_scores
 
             with _written(plot):
                 plot_scores([*scores, own], title, plot)

@@ -48,7 +48,7 @@ def report(
         from alphatriangle.report.facts import collect
         from alphatriangle.report.figures import as_png, figures
         from alphatriangle.report.page import report_page
-        from alphatriangle.training.display import Display
+        from alphatriangle.training.display.display import Display
 
         config = persistence(data_dir)
         run = chosen_run(config, run, "report on")

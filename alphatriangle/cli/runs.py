@@ -48,7 +48,7 @@ def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = 
     Exit codes: 0 done, also when there is none; 2 bad input.
     """
     with reported_errors(debug):
-        from alphatriangle.data.runs import summarize_runs
+        from alphatriangle.data.runs.summary import summarize_runs
 
         config = persistence(data_dir)
         runs = summarize_runs(config, unreadable_too=True)
@@ -87,7 +87,7 @@ def show_run(
     """
     with reported_errors(debug):
         from alphatriangle.data.path_manager import PathManager
-        from alphatriangle.data.runs import describe_run
+        from alphatriangle.data.runs.summary import describe_run
 
         config = persistence(data_dir)
         facts = describe_run(config, run, step)
@@ -150,9 +150,9 @@ def verify_run(
     Exit codes: 0 all sound; 1 something is not; 2 no such run.
     """
     with reported_errors(debug):
-        from alphatriangle.data.commits import list_commits
+        from alphatriangle.data.commits.files import list_commits
         from alphatriangle.data.path_manager import existing_run
-        from alphatriangle.data.runs import check_files
+        from alphatriangle.data.runs.summary import check_files
 
         paths = existing_run(persistence(data_dir), run)
         known = list_commits(paths)
@@ -214,7 +214,7 @@ def explain_resume(
     Exit codes: 0 done; 2 nothing to resume, or no commit is sound.
     """
     with reported_errors(debug):
-        from alphatriangle.data.loading import load_for_reading
+        from alphatriangle.data.commits.loading import load_for_reading
         from alphatriangle.data.path_manager import existing_run
         from alphatriangle.training.run_plan import TrainRequest, plan_run
 
@@ -274,9 +274,9 @@ def prune_run(
     Exit codes: 0 done; 2 no such run, or its newest commit is damaged.
     """
     with reported_errors(debug):
-        from alphatriangle.data.commits import verify_commit
+        from alphatriangle.data.commits.files import verify_commit
+        from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning
         from alphatriangle.data.path_manager import existing_run
-        from alphatriangle.data.pruning import carry_out_pruning, find_commit, plan_pruning
 
         paths = existing_run(persistence(data_dir), run)
         verify_commit(paths.run, find_commit(paths, None).commit)
@@ -327,8 +327,8 @@ def pin_commit(
     Exit codes: 0 done; 2 no such run or commit.
     """
     with reported_errors(debug):
+        from alphatriangle.data.commits.pruning import find_commit, set_pin
         from alphatriangle.data.path_manager import existing_run
-        from alphatriangle.data.pruning import find_commit, set_pin
 
         paths = existing_run(persistence(data_dir), run)
         commit = find_commit(paths, step).commit
@@ -360,7 +360,7 @@ def fork(
     Exit codes: 0 done; 2 no such run or commit, or the new name is taken.
     """
     with reported_errors(debug):
-        from alphatriangle.data.fork import fork_run
+        from alphatriangle.data.runs.fork import fork_run
 
         commit = fork_run(persistence(data_dir), run, new_name, step)
         if as_json:
@@ -395,11 +395,11 @@ def export(
     Exit codes: 0 done; 2 bad input, or the file cannot be written.
     """
     with reported_errors(debug):
-        from alphatriangle.data.archive import write_archive
-        from alphatriangle.data.commits import without
-        from alphatriangle.data.export import export_state
-        from alphatriangle.data.loading import load_for_reading
+        from alphatriangle.data.commits.files import without
+        from alphatriangle.data.commits.loading import load_for_reading
         from alphatriangle.data.path_manager import existing_run
+        from alphatriangle.data.runs.archive import write_archive
+        from alphatriangle.data.runs.export import export_state
 
         if what not in ("weights", "replay", "buffer", "run"):
             raise UsageError(f"--what {what}: there are weights, replay, buffer and run")
@@ -439,7 +439,7 @@ def restore(
     Exit codes: 0 done; 2 no archive, a damaged one, or the name is taken.
     """
     with reported_errors(debug):
-        from alphatriangle.data.archive import restore_run
+        from alphatriangle.data.runs.archive import restore_run
 
         commit = restore_run(persistence(data_dir), archive, run_name)
         if as_json:

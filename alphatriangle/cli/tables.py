@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from alphatriangle.data.runs import RunSummary
-    from alphatriangle.training.evaluation import PlayerScore
+    from alphatriangle.data.runs.summary import RunSummary
+    from alphatriangle.training.judging.evaluation import PlayerScore
 
 
 def scores_table(
     scores: Sequence[PlayerScore], title: str, subject: PlayerScore | None = None
 ) -> Table:
     """Players and their means with 95% intervals; with a ``subject``, how far it is ahead."""
-    from alphatriangle.training.evaluation import difference
+    from alphatriangle.training.judging.evaluation import difference
 
     table = Table(title=title, title_justify="left")
     table.add_column("player")

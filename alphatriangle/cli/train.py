@@ -94,8 +94,8 @@ def train(
     """
     with reported_errors(debug):
         from alphatriangle.rl import TrainingDivergedError
-        from alphatriangle.training.display import Display, JsonDisplay
-        from alphatriangle.training.play import WorkersFailedError
+        from alphatriangle.training.display.display import Display, JsonDisplay
+        from alphatriangle.training.play.ray_play import WorkersFailedError
         from alphatriangle.training.run import TrainingOutcome
         from alphatriangle.training.run import train as run_training
         from alphatriangle.training.run_plan import TrainRequest, plan_run

@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from alphatriangle.data.commits.digest import state_digest
     from alphatriangle.data.data_manager import DataManager
-    from alphatriangle.data.digest import state_digest
     from alphatriangle.data.errors import DataError
     from alphatriangle.data.path_manager import PathManager
     from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState
@@ -32,7 +32,7 @@ _HOMES: Final = {
     "LoadedTrainingState": "schemas",
     "PathManager": "path_manager",
     "Serializer": "serializer",
-    "state_digest": "digest",
+    "state_digest": "commits.digest",
 }
 
 

@@ -10,25 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from alphatriangle.config import PersistenceConfig, TrainConfig
-from alphatriangle.data import fs
-from alphatriangle.data.capture import (
+from alphatriangle.data.commits.capture import (
     Capture,
     ReplaySource,
     Staging,
     Stateful,
     stats_state,
 )
-from alphatriangle.data.commits import best_commit, has_begun, list_commits, of_step, without
-from alphatriangle.data.errors import (
-    CheckpointNotFoundError,
-    RunExistsError,
-    SaveFailedError,
-)
-from alphatriangle.data.failpoints import failpoint
-from alphatriangle.data.fork import fork_newest
-from alphatriangle.data.loading import load_commit, load_newest
-from alphatriangle.data.lock import RunLock
-from alphatriangle.data.mlflow_log import (
+from alphatriangle.data.commits.files import best_commit, has_begun, list_commits, of_step, without
+from alphatriangle.data.commits.loading import load_commit, load_newest
+from alphatriangle.data.commits.writer import CommitWriter, SaveReport
+from alphatriangle.data.elsewhere.mlflow_log import (
     MlflowStatus,
     MlflowUploads,
     RunDescription,
@@ -36,15 +28,28 @@ from alphatriangle.data.mlflow_log import (
     open_run,
     tracking_uri,
 )
+from alphatriangle.data.errors import (
+    CheckpointNotFoundError,
+    RunExistsError,
+    SaveFailedError,
+)
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.runs import latest_run, read_run_info, run_to_continue, summarize_runs
+from alphatriangle.data.runs.fork import fork_newest
+from alphatriangle.data.runs.summary import (
+    latest_run,
+    read_run_info,
+    run_to_continue,
+    summarize_runs,
+)
 from alphatriangle.data.schemas import (
     BufferData,
     LoadedTrainingState,
     RunInfo,
 )
 from alphatriangle.data.serializer import Serializer
-from alphatriangle.data.writer import CommitWriter, SaveReport
+from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.failpoints import failpoint
+from alphatriangle.data.storage.lock import RunLock
 from alphatriangle.utils.global_rng import rng_state
 from alphatriangle.utils.mlflow_errors import mlflow_errors
 from alphatriangle.utils.types import Episode
@@ -74,7 +79,7 @@ class DataManager:
         self.paths = PathManager(persist_config, train_config.run_name or self._choose_run())
         self.run_info: RunInfo | None = None
         self.config: dict[str, Any] = {}
-        self._lock = RunLock(self.paths)
+        self._lock = RunLock(self.paths.run)
         self._writer: CommitWriter | None = None
         self._staging = Staging()
         self._uploads: MlflowUploads | None = None

@@ -8,8 +8,8 @@ import unicodedata
 from pathlib import Path
 
 from alphatriangle.config import PersistenceConfig
-from alphatriangle.data import fs
 from alphatriangle.data.errors import DataFolderError, InvalidRunNameError, RunNotFoundError
+from alphatriangle.data.storage import fs
 
 _LONGEST_NAME = 100
 

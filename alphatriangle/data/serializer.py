@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ValidationError
 
-from alphatriangle.data import fs, safe_pickle
+from alphatriangle.data import safe_pickle
 from alphatriangle.data.errors import (
     BufferNotFoundError,
     CheckpointNotFoundError,
@@ -32,8 +32,9 @@ from alphatriangle.data.errors import (
     UnsupportedFormatError,
     reading_failed,
 )
+from alphatriangle.data.replay.segments import SegmentedExperiences, SegmentRef
 from alphatriangle.data.schemas import FORMAT_VERSION, BufferData, CheckpointData
-from alphatriangle.data.segments import SegmentedExperiences, SegmentRef
+from alphatriangle.data.storage import fs
 
 _PROTOCOL: Final = 5
 _SEGMENTS_TAG: Final = "alphatriangle.segments"

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from alphatriangle.config import Config, PersistenceConfig, build, preset
 from alphatriangle.config.toml import differences
-from alphatriangle.data.commits import StoredCommit, list_commits
-from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.commits.files import StoredCommit, list_commits
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
-from alphatriangle.data.runs import RunSummary, read_run_info, summarize_run
+from alphatriangle.data.replay.segments import SegmentedExperiences
+from alphatriangle.data.runs.summary import RunSummary, read_run_info, summarize_run
 from alphatriangle.data.schemas import BufferData, RunInfo
-from alphatriangle.data.segments import SegmentedExperiences
 from alphatriangle.game.geometry import CELLS
-from alphatriangle.training.evaluation import BASELINES, PlayerScore, evaluate_baseline
+from alphatriangle.training.judging.evaluation import BASELINES, PlayerScore, evaluate_baseline
 from alphatriangle.utils.types import Episode, Rows
 from alphatriangle.viewer.recordings import recorded_games
 

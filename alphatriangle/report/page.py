@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any, Final
 
 from alphatriangle.config.toml import to_toml, toml_value
-from alphatriangle.data.commits import best_commit
+from alphatriangle.data.commits.files import best_commit
 from alphatriangle.report.facts import Report
 from alphatriangle.report.figures import as_svg, figures
 from alphatriangle.viewer.frames import frames

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from alphatriangle.config import Config, PersistenceConfig, build
-from alphatriangle.data.commits import best_commit, list_commits, verify_file
+from alphatriangle.data.commits.files import best_commit, list_commits, verify_file
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import CommitNotFoundError, RunNotFoundError, StateMismatchError
-from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
-from alphatriangle.data.runs import latest_run
+from alphatriangle.data.runs.summary import latest_run
 from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.game import GameState

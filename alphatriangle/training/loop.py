@@ -14,10 +14,10 @@ from collections.abc import Callable
 from alphatriangle.data.errors import SaveFailedError
 from alphatriangle.rl import PlayResult
 from alphatriangle.stats import Event
-from alphatriangle.training.display import Display
+from alphatriangle.training.display.display import Display
+from alphatriangle.training.display.view import Saved, View
 from alphatriangle.training.setup import Parts
 from alphatriangle.training.signals import StopRequest
-from alphatriangle.training.view import Saved, View
 from alphatriangle.utils.machine import machine_line
 from alphatriangle.utils.types import Episode
 

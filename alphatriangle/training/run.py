@@ -13,28 +13,28 @@ import numpy as np
 import torch
 
 from alphatriangle.config import Config
+from alphatriangle.data.commits.digest import state_digest
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.data_manager import DataManager
-from alphatriangle.data.digest import state_digest
+from alphatriangle.data.elsewhere.mlflow_log import MlflowStatus
 from alphatriangle.data.errors import DataError
-from alphatriangle.data.fork import fork_newest
-from alphatriangle.data.loading import load_for_reading
-from alphatriangle.data.mlflow_log import MlflowStatus
+from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.game.state import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.training import setup
-from alphatriangle.training.display import Display
-from alphatriangle.training.evaluation import (
+from alphatriangle.training.display.display import Display
+from alphatriangle.training.judging.evaluation import (
     BASELINES,
     PlayerScore,
     evaluate_agent,
     evaluate_baseline,
 )
-from alphatriangle.training.gating import Gating
+from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.mlflow_description import describe_for_mlflow
-from alphatriangle.training.play import make_self_play
+from alphatriangle.training.play.source import make_self_play
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.training.signals import StopRequest, stop_on_signals

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphatriangle.config import Config, ConfigError, Layer, build, merge, preset
-from alphatriangle.data.commits import has_begun
+from alphatriangle.data.commits.files import has_begun
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
     RunExistsError,
     RunNotFoundError,
 )
-from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager, check_run_name, existing_run
-from alphatriangle.data.runs import (
+from alphatriangle.data.runs.summary import (
     RunSummary,
     latest_run,
     read_configs,

@@ -15,15 +15,17 @@ import torch
 from alphatriangle.config import Config
 from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.errors import StateMismatchError
+from alphatriangle.data.replay.segments import SegmentedExperiences
 from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState, RunInfo
-from alphatriangle.data.segments import SegmentedExperiences
 from alphatriangle.features import rows_from_experiences
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
 from alphatriangle.rl import ExperienceBuffer, Trainer
 from alphatriangle.stats import StatsCollector, StatsCollectorActor
 from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
-from alphatriangle.training.gating import Gating
-from alphatriangle.training.play import InProcessPlay, PlaySource, RayPlay
+from alphatriangle.training.judging.gating import Gating
+from alphatriangle.training.play.in_process import InProcessPlay
+from alphatriangle.training.play.ray_play import RayPlay
+from alphatriangle.training.play.source import PlaySource
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.utils.global_rng import seed_everything, set_rng_state

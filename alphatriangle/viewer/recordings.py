@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alphatriangle.config import PersistenceConfig
-from alphatriangle.data.commits import verify_file
+from alphatriangle.data.commits.files import verify_file
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataError
-from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.segments import read_episodes
+from alphatriangle.data.replay.segments import read_episodes
 from alphatriangle.utils.types import Episode
 
 

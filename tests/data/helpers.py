@@ -9,8 +9,8 @@ import numpy as np
 
 from alphatriangle.config import Config
 from alphatriangle.data import DataManager
+from alphatriangle.data.replay.segments import SegmentedExperiences
 from alphatriangle.data.schemas import LoadedTrainingState
-from alphatriangle.data.segments import SegmentedExperiences
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer
 from alphatriangle.utils.types import Episode, Rows

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from alphatriangle.config import Config
 from alphatriangle.data import DataManager, state_digest
-from alphatriangle.data.commits import list_commits, write_commit
+from alphatriangle.data.commits.files import list_commits, write_commit
 from alphatriangle.data.errors import (
     BufferNotFoundError,
     CheckpointNotFoundError,
@@ -28,9 +28,9 @@ from alphatriangle.data.errors import (
     SaveFailedError,
 )
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.runs import RunSummary, run_to_continue
+from alphatriangle.data.replay.segments import read_episodes
+from alphatriangle.data.runs.summary import RunSummary, run_to_continue
 from alphatriangle.data.schemas import CheckpointData, RunInfo
-from alphatriangle.data.segments import read_episodes
 from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, flip_bit, reload, rows_of, started
@@ -480,7 +480,7 @@ def test_a_lock_left_by_the_dead_is_taken_over(config: Config) -> None:
 
 
 def test_readers_need_no_lock(config: Config) -> None:
-    from alphatriangle.data.loading import load_for_reading
+    from alphatriangle.data.commits.loading import load_for_reading
 
     training = started(config)
     training.commit()

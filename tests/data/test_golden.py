@@ -9,11 +9,11 @@ import numpy as np
 
 from alphatriangle.config import PersistenceConfig, TrainConfig, build
 from alphatriangle.data import DataManager, Serializer
-from alphatriangle.data.commits import list_commits
-from alphatriangle.data.digest import state_digest
-from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.commits.digest import state_digest
+from alphatriangle.data.commits.files import list_commits
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
-from alphatriangle.data.runs import check_files
+from alphatriangle.data.runs.summary import check_files
 from alphatriangle.training.setup import restore_learner
 from tests.data.helpers import Training
 

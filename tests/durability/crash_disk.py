@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from alphatriangle.data.disk import Disk, disk
+from alphatriangle.data.storage.disk import Disk, disk
 
 Tree = dict[str, "bytes | str | None"]
 """Path -> bytes of a file, target of a link, or None for a folder."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from alphatriangle.data.disk import Disk, disk
+from alphatriangle.data.storage.disk import Disk, disk
 
 
 class Fault:

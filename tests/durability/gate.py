@@ -41,54 +41,54 @@ MALICE = "tests/durability/test_malice.py tests/data"
 # fmt: off
 MUTANTS = [
     # fsync
-    Mutant("fsync of any file", "disk.py", "            os.fsync(file.fileno())", "            pass", CRASH),
-    Mutant("fsync of any folder", "disk.py", "            os.fsync(descriptor)", "            pass", CRASH),
-    Mutant("fsync of a written file", "fs.py", "            disk.sync(raw)\n", "            raw.flush()\n", CRASH),
+    Mutant("fsync of any file", "storage/disk.py", "            os.fsync(file.fileno())", "            pass", CRASH),
+    Mutant("fsync of any folder", "storage/disk.py", "            os.fsync(descriptor)", "            pass", CRASH),
+    Mutant("fsync of a written file", "storage/fs.py", "            disk.sync(raw)\n", "            raw.flush()\n", CRASH),
     Mutant(
         "a line of its own after a torn one",
-        "fs.py",
+        "storage/fs.py",
         """start = b"" if is_new or _ends_with_a_line(path) else b"\\n\"""",
         'start = b""',
         CRASH,
     ),
     Mutant(
         "fsync of the folder of a written file",
-        "fs.py",
+        "storage/fs.py",
         "    disk.sync_folder(path.parent)\n    rest()\n    return digest",
         "    rest()\n    return digest",
         CRASH,
     ),
-    Mutant("fsync of a log", "fs.py", "        disk.sync(f)\n", "        f.flush()\n", CRASH),
+    Mutant("fsync of a log", "storage/fs.py", "        disk.sync(f)\n", "        f.flush()\n", CRASH),
     Mutant(
         "fsync of the folder of a new log",
-        "fs.py",
+        "storage/fs.py",
         "    if is_new:\n        disk.sync_folder(path.parent)\n",
         "",
         CRASH,
     ),
-    Mutant("fsync of the folder of a link", "fs.py", "    disk.sync_folder(link.parent)\n", "", CRASH),
-    Mutant("fsync of a copy", "fs.py", "            disk.sync(copy)\n", "", CRASH),
+    Mutant("fsync of the folder of a link", "storage/fs.py", "    disk.sync_folder(link.parent)\n", "", CRASH),
+    Mutant("fsync of a copy", "storage/fs.py", "            disk.sync(copy)\n", "", CRASH),
     Mutant(
         "fsync of the parent of a new folder",
-        "fs.py",
+        "storage/fs.py",
         "    disk.sync_folder(folder.parent)\n",
         "",
         CRASH,
     ),
-    Mutant("fsync after commits are removed", "pruning.py", "    disk.sync_folder(paths.commits)\n", "", CRASH),
-    Mutant("fsync of what an archive holds", "archive.py", "                disk.sync(copy)\n", "", CRASH),
-    Mutant("fsync of the names of a new run", "fork.py", "            disk.sync_folder(path.parent)\n", "", CRASH),
+    Mutant("fsync after commits are removed", "commits/pruning.py", "    disk.sync_folder(paths.commits)\n", "", CRASH),
+    Mutant("fsync of what an archive holds", "runs/archive.py", "                disk.sync(copy)\n", "", CRASH),
+    Mutant("fsync of the names of a new run", "runs/fork.py", "            disk.sync_folder(path.parent)\n", "", CRASH),
     # rename
     Mutant(
         "rename of a written file",
-        "fs.py",
+        "storage/fs.py",
         '    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")\n    try:',
         "    temporary = path\n    try:",
         CRASH,
     ),
     Mutant(
         "rename of a link",
-        "fs.py",
+        "storage/fs.py",
         '    temporary = link.with_name(f".{link.name}.{os.getpid()}{TEMPORARY_SUFFIX}")\n',
         "    temporary = link\n",
         CRASH,
@@ -103,7 +103,7 @@ MUTANTS = [
     ),
     Mutant(
         "files go after their commits",
-        "pruning.py",
+        "commits/pruning.py",
         "    for stored in plan.removed:\n        fs.remove(stored.path)\n",
         "    for path in plan.files:\n        fs.remove(paths.run / Path(path))\n"
         "    for stored in plan.removed:\n        fs.remove(stored.path)\n",
@@ -111,15 +111,15 @@ MUTANTS = [
     ),
     Mutant(
         "a run of damaged commits is a run",
-        "fork.py",
+        "runs/fork.py",
         "    if known.commits or known.unreadable:",
         "    if known.commits:",
         "tests/data",
     ),
-    Mutant("a failed save is undone", "writer.py", "            self._undo(stored)\n", "", f"{FAULTS} tests/data"),
+    Mutant("a failed save is undone", "commits/writer.py", "            self._undo(stored)\n", "", f"{FAULTS} tests/data"),
     Mutant(
         "a commit whose folder was not synced is taken back",
-        "commits.py",
+        "commits/files.py",
         "        with contextlib.suppress(OSError):\n            fs.remove(path)\n        raise",
         "        raise",
         FAULTS,
@@ -133,14 +133,14 @@ MUTANTS = [
     ),
     Mutant(
         "the lock is given back whatever happens",
-        "lock.py",
+        "storage/lock.py",
         "            with contextlib.suppress(OSError):\n                fs.remove(self._owner)\n",
         "            fs.remove(self._owner)\n",
         FAULTS,
     ),
     Mutant(
         "rows of another lineage are not mixed in",
-        "writer.py",
+        "commits/writer.py",
         "        if lineage != self._lineage or not self._segments:",
         "        if not self._segments:",
         "tests/data",
@@ -148,59 +148,59 @@ MUTANTS = [
     # digests
     Mutant(
         "digest of a committed file",
-        "commits.py",
+        "commits/files.py",
         "    if digest.sha256 != file.sha256:",
         "    if False:",
         ROT,
     ),
-    Mutant("links among committed files", "commits.py", "        if path.is_symlink():", "        if False:", MALICE),
-    Mutant("seal of a commit", "commits.py", "    if _seal(commit) != record.seal:", "    if False:", ROT),
+    Mutant("links among committed files", "commits/files.py", "        if path.is_symlink():", "        if False:", MALICE),
+    Mutant("seal of a commit", "commits/files.py", "    if _seal(commit) != record.seal:", "    if False:", ROT),
     Mutant(
         "digest of a segment that is read",
-        "segments.py",
+        "replay/segments.py",
         "    if sha256 is not None and hashlib",
         "    if False and hashlib",
         ROT,
     ),
     Mutant(
         "digest of a segment that is merged",
-        "segments.py",
+        "replay/segments.py",
         "        if fs.digest_of(path).sha256 != ref.sha256:",
         "        if False:",
         "tests/data",
     ),
     Mutant(
         "digest of a recording that is merged",
-        "segments.py",
+        "replay/segments.py",
         "(_read_table(source, EPISODE_SCHEMA, sha256) for",
         "(_read_table(source, EPISODE_SCHEMA) for",
         "tests/data",
     ),
     Mutant(
         "step of checkpoint and commit",
-        "loading.py",
+        "commits/loading.py",
         "    if commit.global_step != checkpoint.global_step:",
         "    if False:",
         "tests/data",
     ),
     Mutant(
         "segments of buffer and commit",
-        "loading.py",
+        "commits/loading.py",
         "            if (ref.name, ref.sha256) not in named:",
         "            if False:",
         "tests/data",
     ),
-    Mutant("reading back", "writer.py", "            self._read_back(stored)\n", "", FAULTS),
+    Mutant("reading back", "commits/writer.py", "            self._read_back(stored)\n", "", FAULTS),
     Mutant(
         "what was merged for a failed save is dropped",
-        "writer.py",
+        "commits/writer.py",
         '            self._segments = self._committed.of_kind("segment")\n',
         "            pass\n",
         "tests/data",
     ),
     Mutant(
         "recordings that were merged for a failed save are dropped",
-        "writer.py",
+        "commits/writer.py",
         '            self._recordings = self._committed.of_kind("episodes")\n',
         "            pass\n",
         "tests/data",
@@ -215,14 +215,14 @@ MUTANTS = [
     ),
     Mutant(
         "garbage stays while a commit cannot be read",
-        "writer.py",
+        "commits/writer.py",
         "        if known.unreadable:\n            return\n",
         "",
         "tests/data",
     ),
     Mutant(
         "files that an unreadable commit may name",
-        "pruning.py",
+        "commits/pruning.py",
         "    if known.unreadable:\n",
         "    if False:\n",
         "tests/data",
@@ -304,7 +304,7 @@ def main(names: list[str]) -> int:
             else:
                 shutil.copyfile(source, copy / part)
         tests = " ".join(sorted({path for m in chosen for path in m.tests.split()}))
-        unchanged = Mutant("nothing", "disk.py", "class Disk:", "class Disk:", tests)
+        unchanged = Mutant("nothing", "storage/disk.py", "class Disk:", "class Disk:", tests)
         if not survives(unchanged, copy):
             sys.stderr.write("error: the suite fails without any change\n")
             return 2

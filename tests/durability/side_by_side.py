@@ -32,7 +32,7 @@ import torch
 
 from alphatriangle.config import Config
 from alphatriangle.data import DataManager
-from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.utils.types import Rows
 from tests.conftest import tiny_config
 from tests.durability.crash_disk import read_tree, write_tree

@@ -17,16 +17,17 @@ from pathlib import Path
 import pytest
 
 from alphatriangle.config import Config, PersistenceConfig
-from alphatriangle.data import fs, state_digest
-from alphatriangle.data.archive import restore_run, write_archive
-from alphatriangle.data.commits import list_commits, verify_commit
-from alphatriangle.data.disk import disk
+from alphatriangle.data import state_digest
+from alphatriangle.data.commits.files import list_commits, verify_commit
+from alphatriangle.data.commits.loading import load_for_reading
+from alphatriangle.data.elsewhere.mlflow_log import uploaded_files
 from alphatriangle.data.errors import CheckpointNotFoundError, RunNotFoundError
-from alphatriangle.data.fork import fork_run
-from alphatriangle.data.loading import load_for_reading
-from alphatriangle.data.mlflow_log import uploaded_files
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.runs.archive import restore_run, write_archive
+from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.data.schemas import LoadedTrainingState, RunInfo
+from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.disk import disk
 from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, rows_of, started

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from alphatriangle.data.archive import restore_run, write_archive
-from alphatriangle.data.commits import list_commits
+from alphatriangle.data.commits.files import list_commits
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataError, SaveFailedError
-from alphatriangle.data.fork import fork_run
-from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.runs.archive import restore_run, write_archive
+from alphatriangle.data.runs.fork import fork_run
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, rows_of, started
 from tests.durability.budget import SOAK, report

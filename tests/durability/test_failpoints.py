@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from alphatriangle.config import PersistenceConfig
-from alphatriangle.data.failpoints import FAILPOINTS
-from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.commits.loading import load_for_reading
+from alphatriangle.data.storage.failpoints import FAILPOINTS
 from tests.durability.budget import report
 from tests.training.command import alphatriangle, fork, show, train_arguments
 

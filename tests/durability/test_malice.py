@@ -27,10 +27,10 @@ import torch
 
 from alphatriangle.config import Config
 from alphatriangle.data import CheckpointData, Serializer
-from alphatriangle.data.commits import list_commits, read_commit
+from alphatriangle.data.commits.files import list_commits, read_commit
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataError, UnsafePickleError
-from alphatriangle.data.loading import load_for_reading
-from alphatriangle.data.segments import SCHEMA, read_episodes, read_segment, rows_table
+from alphatriangle.data.replay.segments import SCHEMA, read_episodes, read_segment, rows_table
 from tests.data.helpers import started
 from tests.durability.budget import report
 from tests.features.test_encoder import random_rows
@@ -100,7 +100,7 @@ BY_HAND: dict[str, bytes] = {
     "dotted name": opcodes(name("numpy", "os.system"), b"\x8c\x01x\x85R"),
     "dunder of an allowed class": calls("collections", "OrderedDict.__init__.__globals__"),
     "module attribute": calls("alphatriangle.data.serializer", "cloudpickle.load", 1),
-    "our own function": calls("alphatriangle.data.fs", "remove", CANARY),
+    "our own function": calls("alphatriangle.data.storage.fs", "remove", CANARY),
     "extension code": opcodes(b"\x82\x01"),
     "persistent ID": opcodes(b"\x8c\x04evilQ"),
     "text persistent ID": b"Pevil\n.",

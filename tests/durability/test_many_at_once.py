@@ -12,13 +12,13 @@ import pytest
 
 from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data import DataManager
-from alphatriangle.data.commits import list_commits
+from alphatriangle.data.commits.files import list_commits
+from alphatriangle.data.commits.loading import load_for_reading
+from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.errors import CheckpointNotFoundError, DataError, RunLockedError
-from alphatriangle.data.fork import fork_run
-from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.pruning import carry_out_pruning, plan_pruning
-from alphatriangle.data.runs import check_files, summarize_run
+from alphatriangle.data.runs.fork import fork_run
+from alphatriangle.data.runs.summary import check_files, summarize_run
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, reload, started
 from tests.durability.budget import budget, report

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from alphatriangle.config import Config
-from alphatriangle.data.commits import StoredCommit, list_commits, read_commit, verify_file
+from alphatriangle.data.commits.files import StoredCommit, list_commits, read_commit, verify_file
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import CorruptFileError, DataError
-from alphatriangle.data.loading import load_for_reading
 from tests.conftest import tiny_config
 from tests.data.helpers import started
 from tests.durability.budget import budget, report

@@ -13,13 +13,14 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from alphatriangle.config import Config
-from alphatriangle.data import DataManager, lock
-from alphatriangle.data.commits import list_commits, verify_commit
+from alphatriangle.data import DataManager
+from alphatriangle.data.commits.files import list_commits, verify_commit
+from alphatriangle.data.commits.loading import load_for_reading
+from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
 from alphatriangle.data.errors import RunLockedError, SaveFailedError
-from alphatriangle.data.fork import fork_run
-from alphatriangle.data.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
+from alphatriangle.data.runs.fork import fork_run
+from alphatriangle.data.storage import lock
 from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, flip_bit

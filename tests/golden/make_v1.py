@@ -12,8 +12,8 @@ from pathlib import Path
 import cloudpickle
 import numpy as np
 
-from alphatriangle.data.digest import state_digest
-from alphatriangle.data.loading import load_for_reading
+from alphatriangle.data.commits.digest import state_digest
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.schemas import BufferData
 from alphatriangle.rl import SelfPlay
 from tests.conftest import make_network, tiny_config

@@ -11,8 +11,8 @@ import pytest
 
 import alphatriangle
 from alphatriangle.config import PersistenceConfig
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import RunNotFoundError
-from alphatriangle.data.loading import load_for_reading
 from alphatriangle.report.facts import Report, collect, occupancy, read_curves
 from alphatriangle.report.figures import as_png, as_svg, figures
 from alphatriangle.report.page import report_page

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphatriangle.config import Config, EnvConfig
-from alphatriangle.data.digest import value_digest
+from alphatriangle.data.commits.digest import value_digest
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult, SelfPlay, play_episodes

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from alphatriangle.data.mlflow_log import open_run, tracking_uri
+from alphatriangle.data.elsewhere.mlflow_log import open_run, tracking_uri
 from alphatriangle.stats import Event, StatsCollector
 from alphatriangle.stats.aggregate import aggregate, aggregate_values
 from alphatriangle.stats.collector import UnknownMetricError

@@ -9,8 +9,8 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from alphatriangle.data.mlflow_log import tracking_uri
-from alphatriangle.training.display import Display
+from alphatriangle.data.elsewhere.mlflow_log import tracking_uri
+from alphatriangle.training.display.display import Display
 from alphatriangle.training.mlflow_description import git_revision
 from alphatriangle.training.run import train
 from alphatriangle.training.run_plan import TrainRequest, plan_run

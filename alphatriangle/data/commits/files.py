@@ -1,0 +1,237 @@
+"""Commits: write one, find them, check that every byte they name is there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alphatriangle.data.errors import (
+    CommitNotFoundError,
+    CorruptBufferError,
+    CorruptCheckpointError,
+    CorruptCommitError,
+    CorruptFileError,
+    DataError,
+    FileUnavailableError,
+    reading_failed,
+)
+from alphatriangle.data.path_manager import PathManager, unused
+from alphatriangle.data.schemas import (
+    Commit,
+    CommittedFile,
+    DamagedFile,
+    FileKind,
+    RejectedCommit,
+)
+from alphatriangle.data.serializer import parse_json, read_json
+from alphatriangle.data.storage import fs
+
+
+class StoredCommit(NamedTuple):
+    """A commit and the file it stands in."""
+
+    path: Path
+    commit: Commit
+
+
+class CommitList(NamedTuple):
+    """All commit files of a run: the readable ones, newest first, and the others."""
+
+    commits: list[StoredCommit]
+    unreadable: list[RejectedCommit]
+
+
+class _SealedCommit(Commit):
+    """A commit as it stands in its file, with a digest over the rest of it."""
+
+    seal: str
+
+
+def _record(commit: Commit) -> dict[str, Any]:
+    record = commit.model_dump(mode="json")
+    if record["best_sequence"] is None:
+        # Older commits do not have it, and their seals must hold.
+        del record["best_sequence"]
+    return record
+
+
+def _seal(commit: Commit) -> str:
+    text = json.dumps(_record(commit), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(commit: Commit) -> bytes:
+    """The content of a commit's file."""
+    record = {**_record(commit), "seal": _seal(commit)}
+    return json.dumps(record, indent=1).encode() + b"\n"
+
+
+def write_commit(paths: PathManager, commit: Commit) -> StoredCommit:
+    """Make the save real: write the commit file beside all others.
+
+    Raises:
+        OSError: the save does not exist.
+    """
+    path = unused(paths.commit(commit.global_step))
+    try:
+        fs.write_bytes(path, sealed(commit))
+    except OSError:
+        # The folder's fsync comes after the rename: what was not acknowledged must not be found.
+        with contextlib.suppress(OSError):
+            fs.remove(path)
+        raise
+    return StoredCommit(path, commit)
+
+
+def read_commit(path: Path) -> Commit:
+    """Read a commit file and check its seal.
+
+    Raises:
+        CorruptCommitError: it is damaged.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    return _unsealed(read_json(path, _SealedCommit, CorruptCommitError), path)
+
+
+def parse_commit(content: bytes, path: Path) -> Commit:
+    """:func:`read_commit` of bytes that come from ``path``.
+
+    Raises:
+        CorruptCommitError: it is damaged.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    return _unsealed(parse_json(content, path, _SealedCommit, CorruptCommitError), path)
+
+
+def _unsealed(record: _SealedCommit, path: Path) -> Commit:
+    fields = {name: getattr(record, name) for name in Commit.model_fields}
+    commit = Commit.model_construct(**fields)
+    if _seal(commit) != record.seal:
+        raise CorruptCommitError(path, "its content does not match its seal")
+    return commit
+
+
+def commit_files(paths: PathManager) -> list[Path]:
+    """The commit files of a run by name, read or not.
+
+    Raises:
+        FileUnavailableError: the folder cannot be read now; what seems empty might not be.
+    """
+    try:
+        entries = list(paths.commits.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as e:
+        raise reading_failed(paths.commits, e, CorruptCommitError) from e
+    return sorted(p for p in entries if p.suffix == ".json" and not p.name.startswith("."))
+
+
+def has_begun(paths: PathManager) -> bool:
+    """Whether the run was ever trained or made.
+
+    Raises:
+        FileUnavailableError: nobody can tell now.
+    """
+    return bool(commit_files(paths)) or paths.run_info.exists()
+
+
+def list_commits(paths: PathManager) -> CommitList:
+    """Read every commit file of a run.
+
+    Raises:
+        FileUnavailableError: one cannot be read now, and may be the newest.
+    """
+    commits: list[StoredCommit] = []
+    unreadable: list[RejectedCommit] = []
+    for path in commit_files(paths):
+        try:
+            commits.append(StoredCommit(path, read_commit(path)))
+        except FileUnavailableError:
+            raise
+        except DataError as e:
+            unreadable.append(RejectedCommit(path=str(path), reason=str(e)))
+    commits.sort(key=lambda stored: stored.commit.sequence, reverse=True)
+    return CommitList(commits, unreadable)
+
+
+def of_step(known: CommitList, run_name: str, step: int) -> CommitList:
+    """Of ``known``, the readable commits of one step.
+
+    Raises:
+        CommitNotFoundError: there is none; the message names the steps that there are.
+    """
+    commits = [stored for stored in known.commits if stored.commit.global_step == step]
+    if not commits:
+        steps = ", ".join(str(s.commit.global_step) for s in known.commits) or "none"
+        raise CommitNotFoundError(
+            f"run {run_name!r} has no commit of step {step}; its commits are of steps: {steps}"
+        )
+    return CommitList(commits, [])
+
+
+def best_commit(commits: Sequence[StoredCommit]) -> StoredCommit | None:
+    """Of ``commits``, newest first, the one that the newest says is the best."""
+    if commits and (sequence := commits[0].commit.best_sequence) is not None:
+        return next((s for s in commits if s.commit.sequence == sequence), None)
+    return next((s for s in commits if s.commit.is_best), None)
+
+
+_CORRUPT: dict[FileKind, type[CorruptFileError]] = {
+    "checkpoint": CorruptCheckpointError,
+    "buffer": CorruptBufferError,
+    "segment": CorruptBufferError,
+    "episodes": CorruptBufferError,
+}
+
+
+def verify_file(run: Path, file: CommittedFile) -> None:
+    """Check one file against its commit.
+
+    Raises:
+        CorruptFileError: it is missing, has another size, or other bytes.
+    """
+    path = run / file.path
+    corrupt = _CORRUPT[file.kind]
+    try:
+        if path.is_symlink():
+            raise corrupt(path, "it is a link; committed files never are")
+        size = path.stat().st_size
+        if size != file.size:
+            raise corrupt(path, f"it has {size} bytes, the commit says {file.size}")
+        digest = fs.digest_of(path)
+    except FileNotFoundError as e:
+        raise corrupt(path, "the file is missing") from e
+    except OSError as e:
+        raise reading_failed(path, e, corrupt) from e
+    if digest.sha256 != file.sha256:
+        raise corrupt(path, "its bytes are not those that were saved (sha256 differs)")
+
+
+def verify_commit(run: Path, commit: Commit) -> list[DamagedFile]:
+    """Check every file that a commit names; returns the recordings of games that are not sound.
+
+    Recordings are for people. Nothing is trained from them, so that a damaged one is no reason to
+    give up the state beside it; every commit since names it, and all would be lost.
+
+    Raises:
+        CorruptFileError: for the first one of the state that is not sound.
+    """
+    damaged = []
+    for file in commit.files:
+        try:
+            verify_file(run, file)
+        except CorruptFileError as e:
+            if file.kind != "episodes":
+                raise
+            damaged.append(DamagedFile(path=file.path, reason=str(e)))
+    return damaged
+
+
+def without(commit: Commit, damaged: Sequence[DamagedFile]) -> Commit:
+    """The commit as one that does not name these files."""
+    paths = {d.path for d in damaged}
+    return commit.model_copy(update={"files": [f for f in commit.files if f.path not in paths]})

@@ -1,0 +1,362 @@
+"""From a captured state to a commit: the one place that knows the order of writes.
+
+    segment of the new rows -> buffer file -> checkpoint -> episodes -> COMMIT
+    -> read back -> links -> retention -> merge small files for the next commit
+
+Up to the commit nothing exists that a reader would look at; after it, nothing can be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alphatriangle.config import PersistenceConfig
+from alphatriangle.data.commits.capture import Capture
+from alphatriangle.data.commits.files import (
+    StoredCommit,
+    best_commit,
+    list_commits,
+    read_commit,
+    verify_file,
+    write_commit,
+)
+from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
+from alphatriangle.data.errors import CorruptFileError, FileUnavailableError, SaveFailedError
+from alphatriangle.data.path_manager import PathManager, unused
+from alphatriangle.data.replay.compaction import LARGEST_RECORDING, segments_to_merge
+from alphatriangle.data.replay.segments import (
+    SegmentRef,
+    merge_episodes,
+    merge_segments,
+    write_episodes,
+    write_segment,
+)
+from alphatriangle.data.schemas import Commit, CommittedFile, FileKind
+from alphatriangle.data.serializer import Serializer, buffer_record
+from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.background import Background
+from alphatriangle.data.storage.failpoints import failpoint
+from alphatriangle.data.storage.pace import Pace
+
+logger = logging.getLogger(__name__)
+
+_FREE_SPACE_MARGIN = 16 << 20
+# What makes a save impossible: the disk, or state that cannot be pickled.
+_CANNOT_WRITE = (
+    OSError,
+    CorruptFileError,
+    FileUnavailableError,
+    pickle.PicklingError,
+    TypeError,
+    ValueError,
+    MemoryError,
+)
+
+
+@dataclass
+class SaveReport:
+    """What a finished save says of itself."""
+
+    commit: Commit
+    seconds: float
+    bytes_written: int
+
+
+class CommitWriter:
+    """Writes captures in the background, one at a time."""
+
+    def __init__(
+        self, paths: PathManager, config: PersistenceConfig, serializer: Serializer
+    ) -> None:
+        self._paths = paths
+        self._config = config
+        self._serializer = serializer
+        self._pace = Pace()
+        self._background = Background(self._write_paced, "commit-writer")
+        known = list_commits(paths)
+        # Unreadable commits may have had any sequence; starting above their number keeps order.
+        newest = known.commits[0].commit.sequence if known.commits else 0
+        self._sequence = newest + len(known.unreadable)
+        self._committed: Commit | None = None
+        # What the next commit builds on: the files of the last one, perhaps merged.
+        self._segments: list[CommittedFile] = []
+        self._recordings: list[CommittedFile] = []
+        self._lineage: str | None = None
+        self._linked_best: int | None = None
+        # Files of the save that is being written.
+        self._written: list[Path] = []
+
+    def rows_written(self, lineage: str) -> int:
+        """The number of the first row that is in no segment yet; 0 for a buffer never seen."""
+        if lineage != self._lineage or not self._segments:
+            return 0
+        return self._segments[-1].end or 0
+
+    def continue_from(self, commit: Commit, lineage: str | None) -> None:
+        """Build on a commit of this run that has been loaded, and on the rows of its buffer."""
+        self._committed = commit
+        self._segments = commit.of_kind("segment")
+        self._recordings = commit.of_kind("episodes")
+        self._lineage = lineage
+
+    def start(self, capture: Capture) -> None:
+        """Begin to write; the one before must have been collected."""
+        self._pace.begin()
+        self._background.start(capture)
+
+    def collect(self, *, wait: bool) -> SaveReport | None:
+        """The report of the save in flight when it is done, or after waiting for it.
+
+        Raises:
+            SaveFailedError: it failed; nothing that was committed has changed.
+        """
+        if wait:
+            self._pace.hurry()
+        return self._background.collect(wait=wait)
+
+    def close(self) -> None:
+        """End the thread after what it is doing."""
+        self._pace.hurry()
+        self._background.close()
+
+    def remove_garbage(self) -> None:
+        """Remove files that no commit names, left by saves that did not become commits.
+
+        Skipped while some commit cannot be read: nobody knows what it names.
+        """
+        known = list_commits(self._paths)
+        if known.unreadable:
+            return
+        named = {f.path for stored in known.commits for f in stored.commit.files}
+        for folder in (
+            self._paths.checkpoints,
+            self._paths.buffers,
+            self._paths.segments,
+            self._paths.episodes,
+            self._paths.commits,
+        ):
+            for path in folder.iterdir():
+                temporary = path.name.startswith(".") and path.name.endswith(fs.TEMPORARY_SUFFIX)
+                orphan = (
+                    folder != self._paths.commits
+                    and path.suffix in (".pkl", ".arrow")
+                    and not path.is_symlink()
+                    and path.name not in ("latest.pkl", "best.pkl", "buffer.pkl")
+                    and self._paths.relative(path) not in named
+                )
+                if path.is_file() and (temporary or orphan):
+                    fs.remove(path)
+
+    def _write_paced(self, capture: Capture) -> SaveReport:
+        with self._pace:
+            return self._write(capture)
+
+    def _write(self, capture: Capture) -> SaveReport:
+        started = time.perf_counter()
+        step = capture.global_step
+        self._written = []
+        stored = None
+        try:
+            self._check_space(capture)
+            stored = self._commit(capture)
+            self._read_back(stored)
+            failpoint("commit.read-back")
+        except _CANNOT_WRITE as e:
+            self._undo(stored)
+            reason = e.strerror or e if isinstance(e, OSError) else f"{type(e).__name__}: {e}"
+            raise SaveFailedError(
+                f"the state of step {step} could not be saved in {self._paths.run}: "
+                f"{reason}; the commits before it are intact"
+            ) from e
+        written = sum(f.size for f in self._new_files(stored.commit))
+        state = capture.buffer_state
+        self.continue_from(stored.commit, None if state is None else state["lineage"])
+        try:
+            self._point_links(stored.commit)
+            self._apply_retention(capture.held)
+            self._merge_small_files(step)
+        except (OSError, CorruptFileError, FileUnavailableError) as e:
+            # Conveniences: the commit is sound without them, and the next save tries again.
+            logger.warning("step %d is saved, but: %s", step, e)
+        return SaveReport(stored.commit, time.perf_counter() - started, written)
+
+    def _undo(self, stored: StoredCommit | None) -> None:
+        """Remove what a failed save has written: on a full disk it would be in its own way.
+
+        What was merged for it may be why it failed: the next one builds on what is committed.
+        """
+        if self._committed is not None:
+            self._segments = self._committed.of_kind("segment")
+            self._recordings = self._committed.of_kind("episodes")
+        with contextlib.suppress(OSError):
+            if stored is not None:
+                fs.remove(stored.path)
+            for path in self._written:
+                fs.remove(path)
+
+    def _new_files(self, commit: Commit) -> list[CommittedFile]:
+        before = set() if self._committed is None else {f.path for f in self._committed.files}
+        return [f for f in commit.files if f.path not in before]
+
+    def _read_back(self, stored: StoredCommit) -> None:
+        """Nothing older may go before the bytes of the new commit have been seen to be there."""
+        for file in self._new_files(read_commit(stored.path)):
+            verify_file(self._paths.run, file)
+
+    def _check_space(self, capture: Capture) -> None:
+        needed = capture.nbytes + _FREE_SPACE_MARGIN
+        free = shutil.disk_usage(self._paths.run).free
+        if free < needed:
+            raise SaveFailedError(
+                f"the state of step {capture.global_step} was not saved: "
+                f"{self._paths.run} has {free >> 20} MiB free, a save needs up to "
+                f"{needed >> 20} MiB; free some space, training goes on and will try again"
+            )
+
+    def _commit(self, capture: Capture) -> StoredCommit:
+        checkpoint, step = capture.checkpoint(), capture.global_step
+        files: list[CommittedFile] = []
+        if capture.buffer_state is not None:
+            files += self._write_buffer(capture, step)
+        path = unused(self._paths.checkpoint(step))
+        digest = self._serializer.save_checkpoint(checkpoint, path)
+        failpoint("write.checkpoint")
+        files.append(self._file(path, "checkpoint", digest))
+        files += self._recordings
+        if capture.episodes:
+            path = unused(self._paths.episodes_file(step))
+            digest = write_episodes(path, capture.episodes)
+            failpoint("write.episodes")
+            files.append(self._file(path, "episodes", digest))
+        now = time.time_ns()
+        self._sequence += 1
+        commit = Commit(
+            run_name=self._paths.run_name,
+            sequence=self._sequence,
+            global_step=step,
+            created_at=datetime.fromtimestamp(now / 1e9, UTC).isoformat(timespec="seconds"),
+            created_ns=now,
+            episodes_played=checkpoint.episodes_played,
+            total_simulations_run=checkpoint.total_simulations_run,
+            is_best=checkpoint.is_best,
+            best_sequence=self._sequence if checkpoint.is_best else capture.best_sequence,
+            metrics=capture.metrics,
+            versions=checkpoint.versions,
+            files=files,
+        )
+        failpoint("commit.before")
+        stored = write_commit(self._paths, commit)
+        failpoint("commit.after")
+        return stored
+
+    def _write_buffer(self, capture: Capture, step: int) -> list[CommittedFile]:
+        assert capture.buffer_state is not None
+        oldest = capture.buffer_state["oldest"]
+        known = self._segments if capture.buffer_state["lineage"] == self._lineage else []
+        segments = [f for f in known if (f.end or 0) > oldest]
+        if capture.new_rows is not None and len(capture.new_rows) > 0:
+            first = capture.first_new_row
+            end = first + len(capture.new_rows)
+            path = unused(self._paths.segment(first, end - 1))
+            digest = write_segment(path, capture.new_rows, first)
+            failpoint("write.segment")
+            segments.append(self._file(path, "segment", digest, first, end))
+        record = buffer_record(capture.buffer_state, self._paths.segments, _references(segments))
+        path = unused(self._paths.buffer(step))
+        digest = self._serializer.save_buffer(record, path)
+        failpoint("write.buffer")
+        return [*segments, self._file(path, "buffer", digest)]
+
+    def _merge_small_files(self, step: int) -> None:
+        """Keep the number of segments and recordings bounded, for the next commit.
+
+        The commits there are keep the files they name.
+        """
+        while True:
+            sizes = [(f.end or 0) - (f.first or 0) for f in self._segments]
+            window = segments_to_merge(sizes)
+            if window is None:
+                break
+            parts = self._segments[window.start : window.stop]
+            first, end = parts[0].first or 0, parts[-1].end or 0
+            path = unused(self._paths.segment(first, end - 1))
+            digest = merge_segments(path, self._paths.segments, _references(parts))
+            failpoint("merge.segment")
+            merged = self._file(path, "segment", digest, first, end)
+            self._segments[window.start : window.stop] = [merged]
+        while True:
+            sizes = [f.size for f in self._recordings]
+            window = segments_to_merge(sizes, LARGEST_RECORDING)
+            if window is None:
+                break
+            parts = self._recordings[window.start : window.stop]
+            path = unused(self._paths.merged_episodes_file(step))
+            sources = [(self._paths.run / f.path, f.sha256) for f in parts]
+            digest = merge_episodes(path, sources)
+            failpoint("merge.episodes")
+            merged = self._file(path, "episodes", digest)
+            self._recordings[window.start : window.stop] = [merged]
+
+    def _file(
+        self,
+        path: Path,
+        kind: FileKind,
+        digest: fs.FileDigest,
+        first: int | None = None,
+        end: int | None = None,
+    ) -> CommittedFile:
+        self._written.append(path)
+        return CommittedFile(
+            path=self._paths.relative(path),
+            kind=kind,
+            size=digest.size,
+            sha256=digest.sha256,
+            first=first,
+            end=end,
+        )
+
+    def _point_links(self, commit: Commit) -> None:
+        checkpoint = self._paths.run / commit.of_kind("checkpoint")[0].path
+        fs.point_link(self._paths.latest_checkpoint, checkpoint)
+        failpoint("links.checkpoint")
+        self._point_best(commit, checkpoint)
+        for file in commit.of_kind("buffer"):
+            fs.point_link(self._paths.latest_buffer, self._paths.run / file.path)
+        failpoint("links.end")
+
+    def _point_best(self, commit: Commit, checkpoint: Path) -> None:
+        """Where it leads already it is left alone, after a start it is not known where that is."""
+        if commit.best_sequence is None or commit.best_sequence == self._linked_best:
+            return
+        if commit.best_sequence != commit.sequence:
+            best = best_commit(list_commits(self._paths).commits)
+            if best is None:
+                return
+            checkpoint = self._paths.run / best.commit.of_kind("checkpoint")[0].path
+        fs.point_link(self._paths.best_checkpoint, checkpoint)
+        self._linked_best = commit.best_sequence
+
+    def _apply_retention(self, held: frozenset[int]) -> None:
+        plan = plan_pruning(
+            self._paths,
+            held=held,
+            keep_last=self._config.keep_last,
+            keep_every_steps=self._config.keep_every_steps,
+            keep_days=self._config.keep_days,
+        )
+        carry_out_pruning(self._paths, plan)
+        failpoint("retention.end")
+
+
+def _references(segments: Sequence[CommittedFile]) -> list[SegmentRef]:
+    return [
+        SegmentRef(f.path.rpartition("/")[2], f.first or 0, f.end or 0, f.sha256) for f in segments
+    ]

@@ -1,0 +1,1 @@
+"""Copies outside this disk."""

@@ -1,0 +1,1 @@
+"""Looking after runs: what there is, forks, exports, archives."""

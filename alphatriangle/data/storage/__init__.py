@@ -1,0 +1,1 @@
+"""Bytes to durable files: the disk, the lock, the thread that writes."""

@@ -1,0 +1,1 @@
+"""How good an agent is: games on the same deals, and the gate for the best checkpoint."""

@@ -1,0 +1,1 @@
+"""Self-play as the training loop sees it."""

@@ -1,0 +1,55 @@
+"""Self-play in the training process: deterministic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alphatriangle.config import Config
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.rl import PlayResult
+from alphatriangle.training.play.source import Ledger, make_self_play, sorted_episodes
+
+
+class InProcessPlay:
+    """Plays between training steps, deterministically, with the newest weights."""
+
+    # So many network calls a visit: short enough to keep the display and Ctrl-C alive.
+    ROUNDS = 16
+
+    def __init__(self, network: NeuralNetwork, config: Config) -> None:
+        self._network = network
+        self._ledger = Ledger()
+        self._self_play = make_self_play(network, config, refill=self._ledger.take)
+
+    def collect(self, wanted_rows: int) -> list[PlayResult]:
+        """Play until the rows are there, or for a while."""
+        if wanted_rows <= 0:
+            return []
+        return [self._self_play.play(wanted_rows, self.ROUNDS)]
+
+    def update_weights(self) -> None:
+        """Evaluate with the newest weights from now on."""
+        self._network.refresh()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Ledger and games in flight."""
+        return {
+            "next_episode": self._ledger.next_episode,
+            "unfinished": sorted_episodes(self._self_play.unfinished(), self._ledger.returned),
+            "games": self._self_play.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the games in flight, or replay them where a worker had them.
+
+        Raises:
+            ValueError: the games in flight do not fit the configuration.
+        """
+        self._ledger.next_episode = int(state["next_episode"])
+        if state["games"] is not None:
+            self._self_play.load_state_dict(state["games"])
+        else:
+            self._ledger.give_back([int(e) for e in state["unfinished"]])
+
+    def close(self) -> None:
+        """Nothing to stop."""

@@ -1,0 +1,110 @@
+"""Capture copies everything, shares nothing, and uses its memory again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from alphatriangle.data.commits.capture import Staging, stats_state
+from alphatriangle.data.commits.digest import value_digest
+from tests.features.test_encoder import assert_same_rows, random_rows
+
+arrays = hnp.arrays(
+    st.sampled_from([np.float32, np.int8, np.uint64, np.bool_]),
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
+tensors = arrays.filter(lambda a: a.dtype != np.uint64).map(lambda a: torch.from_numpy(a.copy()))
+values = st.recursive(
+    st.none() | st.integers() | st.floats(allow_nan=False) | st.text() | arrays | tensors,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+def capture(staging: Staging, value: Any) -> Any:
+    staging.begin()
+    copy = staging.copy(value)
+    staging.finish()
+    return copy
+
+
+def scribble(value: Any) -> None:
+    """Change everything that can be changed in place."""
+    match value:
+        case torch.Tensor():
+            value.fill_(1)
+        case np.ndarray():
+            value[...] = 1
+        case dict():
+            for item in value.values():
+                scribble(item)
+            value["more"] = 0
+        case list():
+            for item in value:
+                scribble(item)
+            value.append(0)
+
+
+@given(st.lists(values, min_size=1, max_size=4))
+def test_one_after_the_other_captures_are_equal_and_share_nothing(states: list[Any]) -> None:
+    """Whatever was captured before in the same memory."""
+    staging = Staging()
+    for state in states:
+        before = value_digest(state)
+        copy = capture(staging, state)
+        assert value_digest(copy) == before
+        scribble(state)
+        assert value_digest(copy) == before
+
+
+def test_memory_is_used_again_while_shapes_stay() -> None:
+    staging = Staging()
+    state = {"t": torch.randn(300, 5), "a": np.arange(5000.0)}
+    first = capture(staging, state)
+    places = first["t"].data_ptr(), first["a"].ctypes.data
+    state["t"] += 1
+    again = capture(staging, state)
+    assert (again["t"].data_ptr(), again["a"].ctypes.data) == places
+    assert torch.equal(again["t"], state["t"])
+    assert staging.nbytes == state["t"].nbytes + state["a"].nbytes
+
+
+def test_rows_of_a_ring_are_joined_and_a_large_first_capture_is_not_kept_for_ever() -> None:
+    rows = random_rows(2000)
+    staging = Staging()
+    staging.begin()
+    assert_same_rows(staging.rows([rows[1500:], rows[:1500]])[500:], rows[:1500])
+    many = sum(len(a) for a in staging._arrays)
+    staging.begin()
+    assert_same_rows(staging.rows([rows[:10], rows[5:5]]), rows[:10])
+    assert sum(len(a) for a in staging._arrays) < many
+    assert staging.nbytes < many / 50
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_keep_their_layout(dtype: torch.dtype) -> None:
+    weight = torch.randn(4, 3, 5, 5).to(dtype=dtype, memory_format=torch.channels_last)
+    copy = capture(Staging(), {"w": weight, "view": weight[1:, :, ::2]})
+    assert copy["w"].stride() == weight.stride()
+    assert torch.equal(copy["w"], weight)
+    assert torch.equal(copy["view"], weight[1:, :, ::2])
+
+
+def test_the_state_of_statistics_is_that_of_the_moment() -> None:
+    class Collector:
+        events = [1]  # noqa: RUF012
+
+        def get_state(self) -> dict[str, Any]:
+            return {"events": self.events}
+
+    collector = Collector()
+    wait = stats_state(collector)
+    collector.events.append(2)
+    assert wait() == {"events": [1]}
+    assert stats_state(None)() == {}
