@@ -25,12 +25,20 @@ def run(name: str, folder: Path, **environment: str) -> subprocess.CompletedProc
     )
 
 
+def run_twice(name: str, folder: Path) -> tuple[str, str]:
+    """What it prints, and what it prints when it is started again where it has ended well."""
+    first, second = run(name, folder), run(name, folder)
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == 0, second.stderr
+    return first.stdout, second.stdout
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
-    done = run("train_and_resume", folder)
-    assert done.returncode == 0, done.stderr
-    assert "going on with run 'example' at step 4 to step 8" in done.stdout
+    first, second = run_twice("train_and_resume", folder)
+    assert "going on with run 'example' at step 4 to step 8" in first
+    assert "run 'example' already has 8 steps" in second
     return folder
 
 
@@ -41,31 +49,29 @@ def test_there_is_a_test_for_every_example() -> None:
 
 
 def test_inference(trained: Path) -> None:
-    done = run("load_for_inference", trained)
-    assert done.returncode == 0, done.stderr
-    assert "example at step 8: " in done.stdout
+    for printed in run_twice("load_for_inference", trained):
+        assert "example at step 8: " in printed
 
 
 def test_other_tools_read_the_replay(trained: Path) -> None:
-    done = run("read_the_replay", trained)
-    assert done.returncode == 0, done.stderr
-    assert "shapes left" in done.stdout
-    assert "best" in done.stdout
+    for printed in run_twice("read_the_replay", trained):
+        assert "shapes left" in printed
+        assert "best" in printed
 
 
 def test_own_features(tmp_path: Path) -> None:
-    done = run("own_features", tmp_path)
-    assert done.returncode == 0, done.stderr
-    # The same judgement with one placement of foresight scores 38.
-    assert float(done.stdout.rpartition(":")[2]) > 20
+    for printed in run_twice("own_features", tmp_path):
+        # The same judgement with one placement of foresight scores 38.
+        assert float(printed.rpartition(":")[2]) > 20
 
 
 def test_a_loop_that_is_killed_goes_on_exactly(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
-    whole = run("crash_safe_loop", tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
+    whole, complete = run_twice("crash_safe_loop", tmp_path / "whole")
+    assert "going on at step 200" in complete
+    assert complete.splitlines()[-1] == whole.splitlines()[-1]
     killed = run("crash_safe_loop", tmp_path, ALPHATRIANGLE_FAILPOINT="commit.after:2")
     assert killed.returncode == -signal.SIGKILL
     again = run("crash_safe_loop", tmp_path)
     assert "going on at step 100" in again.stdout
-    assert again.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+    assert again.stdout.splitlines()[-1] == whole.splitlines()[-1]

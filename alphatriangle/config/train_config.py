@@ -13,7 +13,8 @@ class TrainConfig(Section):
     """The run, self-play, the replay and the optimizer."""
 
     run_name: str | None = None
-    """Folder of the run under ``runs/``; none means: resume the latest, or make a new name."""
+    """Folder of the run under ``runs/``: begun where it is new, gone on with where it is there.
+    None means a new name; on the command line, the latest unfinished run, where there is one."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Everything random in the run is derived from it."""
     max_steps: int = Field(default=1000, ge=1)
@@ -26,10 +27,10 @@ class TrainConfig(Section):
     num_threads: int = Field(default=0, ge=0, le=1024)
     """torch threads of the training process; 0 means all cores that no worker uses."""
 
-    auto_resume_latest: bool = True
-    """Go on with the run of this name, or without a name with the latest that has not finished. A
-    name that is new begins with the state of the latest other run (the command line: only where
-    --resume says so)."""
+    auto_resume_latest: bool = False
+    """For programs that use ``DataManager``: a run name that is new begins with the state of the
+    run that was committed to last, and without a name the latest unfinished run is gone on with, in
+    place. (The command line has --resume latest for the first, and does the second anyway.)"""
     load_checkpoint_path: str | None = None
     """Start from this checkpoint file instead; it must load."""
     load_buffer_path: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,8 @@ from alphatriangle.data.elsewhere.mlflow_log import (
     open_run,
     tracking_uri,
 )
-from alphatriangle.data.errors import (
-    CheckpointNotFoundError,
-    RunExistsError,
-    SaveFailedError,
-)
-from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.errors import RunExistsError, SaveFailedError
+from alphatriangle.data.path_manager import PathManager, new_run_name
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
     latest_run,
@@ -94,14 +89,16 @@ class DataManager:
         """Files that MLflow had not been given when the manager was closed."""
 
     def _choose_run(self) -> str:
-        """Without a name: the latest unfinished run, or a new one."""
-        train = self.train_config
-        explicit = train.load_checkpoint_path or train.load_buffer_path
-        if train.auto_resume_latest and not explicit:
+        """Without a name: the latest unfinished run where that is asked for, or a new one."""
+        if self.train_config.auto_resume_latest and not self._explicit_paths():
             found = run_to_continue(summarize_runs(self.persist_config))
             if found is not None:
                 return found.name
-        return "run-" + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        return new_run_name(self.persist_config, "run")
+
+    def _explicit_paths(self) -> list[str]:
+        train = self.train_config
+        return [p for p in (train.load_checkpoint_path, train.load_buffer_path) if p is not None]
 
     @property
     def run_name(self) -> str:
@@ -141,16 +138,16 @@ class DataManager:
     def get_checkpoint_path(
         self, step: int | None = None, *, is_latest: bool = False, is_best: bool = False
     ) -> Path:
-        """Where the checkpoint of a step is, or the link to the latest or the best.
+        """Where the checkpoint of a step is, or the link to the best; else that to the latest.
 
         Raises:
-            ValueError: not exactly one of the three is asked for.
+            ValueError: more than one of the three is asked for.
         """
-        if (step is not None) + is_latest + is_best != 1:
-            raise ValueError("give a step, or is_latest=True, or is_best=True")
+        if (step is not None) + is_latest + is_best > 1:
+            raise ValueError("give a step, or is_latest=True, or is_best=True, or none of them")
         if step is not None:
             return self.paths.checkpoint(step)
-        return self.paths.latest_checkpoint if is_latest else self.paths.best_checkpoint
+        return self.paths.best_checkpoint if is_best else self.paths.latest_checkpoint
 
     def get_buffer_path(self, step: int | None = None) -> Path:
         """Where the buffer of a step is; without a step, the link to the newest."""
@@ -160,14 +157,15 @@ class DataManager:
         """Take the run for writing and load what training starts from.
 
         In this order: an explicit checkpoint or buffer path; the newest sound commit of the run;
-        with ``auto_resume_latest``, for a run that is new, the newest sound commit of the latest
-        other run, whose files the new one shares; nothing, for a fresh start. From now on this
-        process is the run's one writer.
+        for a run that is new, and only with ``auto_resume_latest``, the newest sound commit of the
+        latest other run, whose files the new one shares; nothing, for a fresh start. So a run name
+        begins where it is new and goes on where it is not. From now on this process is the run's
+        one writer.
 
         Raises:
             RunLockedError: another process writes to the run.
             NoSoundCommitError: the run has commits and all are damaged.
-            RunExistsError: resuming is switched off and the run has commits.
+            RunExistsError: an explicit path is given and the run has commits of its own.
             DataError: an explicit path is missing or damaged.
         """
         # What was asked for by path is read first: if it cannot be, no run has been begun.
@@ -194,11 +192,10 @@ class DataManager:
         self.run_info = read_run_info(self.paths)
         known = list_commits(self.paths)
         has_commits = bool(known.commits or known.unreadable)
-        if has_commits and (explicit or not self.train_config.auto_resume_latest):
-            what = "start from another state" if explicit else "start afresh"
+        if has_commits and explicit:
             raise RunExistsError(
-                f"run {self.run_name!r} has {len(known.commits)} commits and cannot {what}; "
-                "choose another --run-name, or resume it with --resume auto"
+                f"run {self.run_name!r} has {len(known.commits)} commits and cannot start from "
+                f"{explicit.source}; choose another run name, or leave the path away to go on"
             )
         state = explicit or LoadedTrainingState()
         if has_commits:
@@ -306,18 +303,22 @@ class DataManager:
         """Capture the state now and commit it in the background.
 
         Waits for the save before it, if that is still being written. ``episodes`` are those that
-        finished since the last call; ``components`` is further state by name.
+        finished since the last call; ``components`` is further state by name. Without a load
+        before it the first save begins the run, which must be new.
 
         Raises:
             SaveFailedError: the save *before* this one failed. This one has not been started; call
                 again.
+            RunExistsError: nothing was loaded, and there is something that should have been.
+            RunLockedError: nothing was loaded, and another process writes to the run.
             ValueError: a metric is not finite.
         """
-        if self._writer is None:
-            raise CheckpointNotFoundError("load_initial_state comes before the first save")
         for name, value in (metrics or {}).items():
             if not math.isfinite(value):
                 raise ValueError(f"metric {name!r} is {value}: a commit holds finite numbers only")
+        if self._writer is None:
+            self._begin()
+        assert self._writer is not None
         self._unsaved_episodes += episodes
         self._collect(wait=True)
         self._writer.start(
@@ -335,6 +336,23 @@ class DataManager:
                 stats_state(stats_collector_actor),
                 dict(metrics or {}),
             )
+        )
+
+    def _begin(self) -> None:
+        """Take a run for writing that nothing was loaded of: there must be nothing to load."""
+        known = list_commits(self.paths)
+        if known.commits or known.unreadable:
+            problem = f"run {self.run_name!r} has commits"
+        elif self._explicit_paths():
+            problem = f"{self._explicit_paths()[0]} is to be started from"
+        elif self.train_config.auto_resume_latest:
+            problem = "auto_resume_latest is set"
+        else:
+            self.load_initial_state()
+            return
+        raise RunExistsError(
+            f"{problem}, and nothing was loaded: load_initial_state() comes before this save, so "
+            "that training goes on from there"
         )
 
     def _capture(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import unicodedata
+from datetime import UTC, datetime
 from pathlib import Path
 
 from alphatriangle.config import PersistenceConfig
@@ -205,6 +206,15 @@ class PathManager:
             return []
         except OSError as e:
             raise DataFolderError(f"cannot read {self.runs}: {e.strerror}") from e
+
+
+def new_run_name(config: PersistenceConfig, prefix: str) -> str:
+    """``prefix`` and the time, as the name of a run that is not there yet."""
+    base = f"{prefix}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
+    name, number = base, 2
+    while PathManager(config, name).run.exists():
+        name, number = f"{base}-{number}", number + 1
+    return name
 
 
 def unused(path: Path) -> Path:

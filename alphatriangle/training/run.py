@@ -17,7 +17,7 @@ from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.elsewhere.mlflow_log import MlflowStatus
-from alphatriangle.data.errors import DataError
+from alphatriangle.data.errors import DataError, RunExistsError
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.game.state import GameState
@@ -154,6 +154,11 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
     with display.phase("loading the run"):
         state = data.load_initial_state()
     try:
+        if plan.is_new and plan.fork_of is None and state.commit is not None:
+            raise RunExistsError(
+                f"run {plan.run_name!r} was begun by another process meanwhile; start again to "
+                "go on with it, or choose another --run-name"
+            )
         with _log_file(data), stop_on_signals() as stop:
             for rejected in state.rejected:
                 display.note(f"passed over a damaged commit: {rejected.reason}")

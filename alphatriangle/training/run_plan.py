@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,12 @@ from alphatriangle.data.errors import (
     RunExistsError,
     RunNotFoundError,
 )
-from alphatriangle.data.path_manager import PathManager, check_run_name, existing_run
+from alphatriangle.data.path_manager import (
+    PathManager,
+    check_run_name,
+    existing_run,
+    new_run_name,
+)
 from alphatriangle.data.runs.summary import (
     RunSummary,
     latest_run,
@@ -101,6 +105,8 @@ def plan_run(request: TrainRequest) -> RunPlan:
             found = _find(fresh, name, request.preset)
             if found is not None:
                 return _resume(request, settings, fresh, found)
+            if fresh.train.auto_resume_latest and latest_run(fresh.persistence) is not None:
+                return _from_source(request, settings, fresh, name, "latest")
             return _start(request, settings, fresh, name)
         case "never":
             if name is not None and _exists(fresh, name):
@@ -133,12 +139,12 @@ def _exists(config: Config, name: str) -> bool:
 def _start(request: TrainRequest, settings: Layer, fresh: Config, name: str | None) -> RunPlan:
     chosen = request.preset or DEFAULT_PRESET
     target = request.max_steps or fresh.train.max_steps
-    run_name = name or _new_name(fresh, chosen)
+    run_name = name or new_run_name(fresh.persistence, chosen)
     config = build(
         merge(
             preset(chosen),
             settings,
-            # A new run asked for by name is new, whatever other runs there are.
+            # What a new run begins with is for --resume to say.
             {"train": {"run_name": run_name, "max_steps": target, "auto_resume_latest": False}},
         )
     )
@@ -175,7 +181,7 @@ def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSumma
         message = f"run {run.name!r} is complete at step {run.step}: on to step {target}"
     if run.step >= target:
         message = f"run {run.name!r} already has {run.step} steps, {target} were asked for"
-    own: dict[str, Any] = {"run_name": run.name, "max_steps": target, "auto_resume_latest": True}
+    own: dict[str, Any] = {"run_name": run.name, "max_steps": target, "auto_resume_latest": False}
     if run.commits:
         # It has a state of its own by now; where the first one came from is history.
         own |= {"load_checkpoint_path": None, "load_buffer_path": None}
@@ -254,7 +260,7 @@ def _fork(plan: RunPlan, run: RunSummary, fresh: Config, name: str) -> RunPlan:
         )
     if not run.last_commit_ns:
         raise CheckpointNotFoundError(f"run {run.name!r} has no commit to begin with yet")
-    train = plan.config.train.model_copy(update={"run_name": name, "auto_resume_latest": True})
+    train = plan.config.train.model_copy(update={"run_name": name})
     return replace(
         plan,
         config=plan.config.model_copy(update={"train": train}),
@@ -292,11 +298,3 @@ def _check_fixed(name: str, saved: Config, wanted: Config) -> None:
                 f"{key} is {before} in run {name!r} and cannot become {after}; "
                 "start another run with --run-name"
             )
-
-
-def _new_name(config: Config, preset_name: str) -> str:
-    base = f"{preset_name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
-    name, number = base, 2
-    while _exists(config, name):
-        name, number = f"{base}-{number}", number + 1
-    return name

@@ -124,12 +124,13 @@ def test_the_layout_is_the_documented_one(config: Config) -> None:
     assert (run / "checkpoints/best.pkl").readlink() == Path("checkpoint_step_1.pkl")
     assert (run / "buffers/buffer.pkl").readlink() == Path("buffer_step_2.pkl")
     assert training.manager.get_checkpoint_path(2) == run / "checkpoints/checkpoint_step_2.pkl"
-    assert training.manager.get_checkpoint_path(is_latest=True) == paths.latest_checkpoint
+    for latest in ({"is_latest": True}, {}):
+        assert training.manager.get_checkpoint_path(**latest) == paths.latest_checkpoint
     assert training.manager.get_checkpoint_path(is_best=True) == paths.best_checkpoint
     assert training.manager.get_buffer_path(2) == run / "buffers/buffer_step_2.pkl"
     assert training.manager.get_buffer_path() == run / "buffers/buffer.pkl"
     with pytest.raises(ValueError, match="step"):
-        training.manager.get_checkpoint_path()
+        training.manager.get_checkpoint_path(2, is_best=True)
 
 
 def test_a_plain_cloudpickle_load_reads_a_checkpoint(config: Config) -> None:
@@ -524,32 +525,60 @@ def test_an_explicit_checkpoint_brings_the_buffer_of_its_commit(tmp_path: Path) 
     assert_same_rows(rows_of(state), rows)
 
 
-def test_without_resume_a_run_with_commits_is_not_touched(tmp_path: Path) -> None:
-    training = started(tiny_config(tmp_path))
+def test_a_run_name_begins_where_it_is_new_and_goes_on_where_it_is_not(tmp_path: Path) -> None:
+    """Whatever other runs there are, and without a setting."""
+    other = started(tiny_config(tmp_path, train={"run_name": "of-another-project"}))
+    other.commit()
+    other.manager.close()
+    config = tiny_config(tmp_path)
+    assert reload(config).checkpoint_data is None
+    training = started(config)
     training.commit()
     training.manager.close()
-    with pytest.raises(RunExistsError, match="tiny"):
-        reload(tiny_config(tmp_path, train={"auto_resume_latest": False}))
+    for train in ({}, {"auto_resume_latest": True}):
+        state = reload(tiny_config(tmp_path, train=train))
+        assert state.commit is not None
+        assert (state.commit.run_name, state.commit.global_step) == ("tiny", 1)
+
+
+def test_a_save_without_a_load_begins_a_run_that_is_new_and_no_other(tmp_path: Path) -> None:
+    training = Training(tiny_config(tmp_path))
+    training.commit()
+    training.commit()
+    with pytest.raises(RunLockedError):
+        Training(tiny_config(tmp_path)).manager.load_initial_state()
+    training.manager.close()
+    path = str(training.manager.get_checkpoint_path())
+    for train, problem in (
+        ({}, "run 'tiny' has commits"),
+        ({"run_name": "new", "load_checkpoint_path": path}, "is to be started from"),
+        ({"run_name": "new", "auto_resume_latest": True}, "auto_resume_latest is set"),
+    ):
+        unloaded = Training(tiny_config(tmp_path, train=train))
+        with pytest.raises(RunExistsError, match=f"{problem}.*load_initial_state"):
+            unloaded.commit()
+        assert not unloaded.manager.paths.run.exists() or not train
+    assert reload(tiny_config(tmp_path)).commit.global_step == 2  # type: ignore[union-attr]
 
 
 def test_auto_resume_takes_the_latest_unfinished_run_by_commit_time(tmp_path: Path) -> None:
     """Not by name, and a newer run that died before its first save does not hide it."""
     for name, target in (("zz-first", 10), ("aa-second", 10), ("mm-done", 1)):
-        train = {"run_name": name, "auto_resume_latest": False}
-        training = started(tiny_config(tmp_path, train=train))
+        training = started(tiny_config(tmp_path, train={"run_name": name}))
         training.manager.write_run_info(
             RunInfo(run_name=name, created_at="", target_steps=target, steps_per_round=target)
         )
         training.commit()
         training.manager.close()
-    train = {"run_name": "zz-dead", "auto_resume_latest": False}
-    dead = started(tiny_config(tmp_path, train=train))
+    dead = started(tiny_config(tmp_path, train={"run_name": "zz-dead"}))
     dead.manager.close()
-    unnamed = tiny_config(tmp_path, train={"run_name": None})
+    unnamed = tiny_config(tmp_path, train={"run_name": None, "auto_resume_latest": True})
     manager = DataManager(unnamed.persistence, unnamed.train)
     assert manager.run_name == "aa-second"
-    fresh = tiny_config(tmp_path, train={"run_name": None, "auto_resume_latest": False})
-    assert DataManager(fresh.persistence, fresh.train).run_name.startswith("run-")
+    fresh = tiny_config(tmp_path, train={"run_name": None})
+    names = [started(fresh).manager.run_name for _ in range(2)]
+    assert all(name.startswith("run-") for name in names)
+    assert names[0] != names[1], "also within a second"
 
 
 def test_auto_resume_into_a_new_name_begins_with_the_latest_run_and_shares_its_files(
@@ -560,14 +589,14 @@ def test_auto_resume_into_a_new_name_begins_with_the_latest_run_and_shares_its_f
     old.commit()
     old.manager.close()
     flip_bit(old.manager.get_checkpoint_path(2), 100)
-    state = reload(tiny_config(tmp_path, train={"run_name": "new"}))
+    asked = {"auto_resume_latest": True}
+    state = reload(tiny_config(tmp_path, train={"run_name": "new", **asked}))
     paths = PathManager(old.config.persistence, "new")
     assert state.commit is not None
     assert (state.commit.run_name, state.commit.global_step) == ("new", 1), "the newest sound one"
     for file in state.commit.files:
         assert (paths.run / file.path).samefile(old.manager.paths.run / file.path)
-    train = {"run_name": "afresh", "auto_resume_latest": False}
-    assert reload(tiny_config(tmp_path, train=train)).commit is None
+    assert reload(tiny_config(tmp_path, train={"run_name": "afresh"})).commit is None
 
 
 runs = st.lists(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alphatriangle.config import ConfigError
+from alphatriangle.config import ConfigError, merge
 from alphatriangle.data import DataManager
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
@@ -157,6 +157,16 @@ def test_a_run_that_died_before_its_first_commit_is_gone_on_with(tmp_path: Path)
     assert again.is_new
 
 
+def test_a_new_name_inherits_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="first"), 10)
+    fresh = plan(tmp_path, preset="quick", settings=tiny(), run_name="second")
+    assert (fresh.is_new, fresh.fork_of) == (True, None)
+    asked = merge(tiny(), {"train": {"auto_resume_latest": True}})
+    for request in ({"settings": asked}, {"settings": tiny(), "resume": "latest"}):
+        inheriting = plan(tmp_path, preset="quick", run_name="second", **request)
+        assert (inheriting.run_name, inheriting.fork_of) == ("second", "first")
+
+
 def test_damage_does_not_make_a_new_run(tmp_path: Path) -> None:
     """A run whose newest commit is damaged goes on; if all are, the start stops. Never afresh."""
     first = plan(tmp_path, preset="quick", settings=tiny())
@@ -171,7 +181,9 @@ def test_damage_does_not_make_a_new_run(tmp_path: Path) -> None:
     assert hopeless.run_name == first.run_name
     with pytest.raises(NoSoundCommitError):
         started(hopeless.config)
-    unnamed = hopeless.config.train.model_copy(update={"run_name": None})
+    unnamed = hopeless.config.train.model_copy(
+        update={"run_name": None, "auto_resume_latest": True}
+    )
     assert DataManager(hopeless.config.persistence, unnamed).run_name == first.run_name
     (run / "run.json").write_text("{")
     with pytest.raises(DataError, match=r"run\.json"):
