@@ -66,7 +66,7 @@ def tiny_settings() -> list[str]:
 def make_network(config: Config, seed: int = 1) -> NeuralNetwork:
     """A network whose heads say something, unlike freshly initialized ones."""
     seed_everything(seed)
-    network = NeuralNetwork(config.model, "cpu")
+    network = NeuralNetwork(config.model, "cpu", seed=seed)
     weights = network.get_weights()
     for name in ("policy_head.weight", "value_head.weight"):
         weights[name] = torch.randn_like(weights[name])

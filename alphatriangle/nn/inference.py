@@ -17,6 +17,21 @@ from alphatriangle.game.geometry import ACTIONS, CELLS, COLS, ROWS, SLOTS
 from alphatriangle.nn.model import AlphaTriangleNet, ResidualBlock
 
 
+class UnsetConv2d(nn.Conv2d):
+    """A convolution whose maker sets its weights: initial ones would be drawn for nothing, and from
+    torch's global generator, on which training depends."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing."""
+
+
+class UnsetLinear(nn.Linear):
+    """Likewise."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing."""
+
+
 class InferenceNet(nn.Module):
     """The same function with every batch norm folded into its convolution."""
 
@@ -24,7 +39,7 @@ class InferenceNet(nn.Module):
         super().__init__()
         self.stem = _folded(net.stem, net.stem_norm)
         scale = net.stem_norm.weight / torch.sqrt(_variance(net.stem_norm) + net.stem_norm.eps)
-        self.vector = nn.Linear(net.vector.in_features, net.vector.out_features)
+        self.vector = UnsetLinear(net.vector.in_features, net.vector.out_features)
         self.vector.weight = nn.Parameter(net.vector.weight * scale[:, None])
         self.vector.bias = nn.Parameter(net.vector.bias * scale)
         self.convs = nn.ModuleList()
@@ -167,7 +182,7 @@ def can_fuse(net: InferenceNet, device: torch.device, dtype: torch.dtype) -> boo
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    folded = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
+    folded = UnsetConv2d(conv.in_channels, conv.out_channels, 3, padding=1)
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     folded.weight = nn.Parameter(conv.weight * scale[:, None, None, None])
     folded.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
@@ -180,12 +195,12 @@ def _variance(norm: nn.BatchNorm2d) -> torch.Tensor:
 
 
 def _copied_conv(conv: nn.Conv2d) -> nn.Conv2d:
-    copied = nn.Conv2d(conv.in_channels, conv.out_channels, 1)
+    copied = UnsetConv2d(conv.in_channels, conv.out_channels, 1)
     copied.load_state_dict(conv.state_dict())
     return copied
 
 
 def _copied_linear(linear: nn.Linear) -> nn.Linear:
-    copied = nn.Linear(linear.in_features, linear.out_features)
+    copied = UnsetLinear(linear.in_features, linear.out_features)
     copied.load_state_dict(linear.state_dict())
     return copied

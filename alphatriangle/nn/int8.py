@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from alphatriangle.features import encode
 from alphatriangle.game import GameState
 from alphatriangle.game.geometry import COLS, ROWS
-from alphatriangle.nn.inference import FusedNet, InferenceNet, bias_of
+from alphatriangle.nn.inference import FusedNet, InferenceNet, UnsetConv2d, bias_of
 from alphatriangle.nn.model import AlphaTriangleNet
 
 _SEED: Final = 8
@@ -168,7 +168,7 @@ def _integers_are_exact() -> bool:
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (3, 16, ROWS, COLS), generator=generator)
     total = torch.randint(0, 256, (3, 16, ROWS, COLS), generator=generator)
-    conv = nn.Conv2d(16, 16, 3, padding=1)
+    conv = UnsetConv2d(16, 16, 3, padding=1)
     nn.init.zeros_(bias_of(conv))
     weight = torch.randint(-127, 128, conv.weight.shape, generator=generator)
     weight[:, 0, 0, 0] = 127

@@ -17,6 +17,7 @@ from alphatriangle.nn.int8 import Int8Net, SimulatedInt8Net, can_run_int8
 from alphatriangle.nn.model import AlphaTriangleNet
 from alphatriangle.utils.device import choose_device, choose_dtype, has_int8
 from alphatriangle.utils.flat import FlatState, flatten
+from alphatriangle.utils.global_rng import torch_seeded
 from alphatriangle.utils.types import Evaluation
 
 ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
@@ -55,16 +56,20 @@ class NeuralNetwork:
     ``model`` is trained in place; :meth:`evaluate` keeps using the weights of the last
     :meth:`refresh` (or :meth:`set_weights`), which is what makes self-play independent of when
     exactly the learner steps.
+
+    Initial weights are a function of ``config`` and ``seed``; no global generator is drawn from.
     """
 
-    def __init__(self, config: ModelConfig, device: str = "auto") -> None:
+    def __init__(self, config: ModelConfig, device: str = "auto", *, seed: int = 0) -> None:
         self.config = config
         self.device = choose_device(device)
         self.inference_dtype = _choose_inference_dtype(config, self.device)
         """float32, bfloat16 or int8: see ``alphatriangle.nn.int8``."""
         self.fused: bool | None = None if config.fused_inference == "auto" else False
         """Whether :meth:`evaluate` uses oneDNN's fused convolutions; decided by capability."""
-        self.model = _channels_last(AlphaTriangleNet(config).to(self.device))
+        with torch_seeded(seed):
+            model = AlphaTriangleNet(config)
+        self.model = _channels_last(model.to(self.device))
         # It stays true: the model is trained in place, and torch loads weights in place.
         self.flat_parameters = flatten(list(self.model.parameters()))
         self._state = _flat_state(self.model, self.flat_parameters)

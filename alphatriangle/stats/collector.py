@@ -10,6 +10,7 @@ from typing import Any
 from alphatriangle.stats.aggregate import aggregate
 from alphatriangle.stats.events import Event, is_known
 from alphatriangle.stats.sinks import Sink
+from alphatriangle.utils.global_rng import undisturbed
 
 
 class UnknownMetricError(ValueError):
@@ -50,7 +51,8 @@ class StatsCollector:
         for sink in self._sinks:
             new = {k: v for k, v in points.items() if sink.last_steps.get(k, -1) < step}
             if new:
-                sink.write(step, new)
+                with undisturbed():
+                    sink.write(step, new)
         return points
 
     def latest(self) -> dict[str, float]:
@@ -59,8 +61,9 @@ class StatsCollector:
 
     def flush(self) -> None:
         """Make what the sinks have durable."""
-        for sink in self._sinks:
-            sink.flush()
+        with undisturbed():
+            for sink in self._sinks:
+                sink.flush()
 
     def close(self) -> None:
         """Flush and close the sinks."""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from alphatriangle.data.errors import SaveFailedError
+from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.rl import PlayResult
 from alphatriangle.stats import Event
 from alphatriangle.training.display.display import Display
@@ -108,6 +109,7 @@ class TrainingLoop:
         """Take what self-play has; returns the rows still missing."""
         for result in self.parts.play.collect(self._rows_missing()):
             self._absorb(result)
+            failpoint("train.rows")
         self._show()
         return self._rows_missing()
 

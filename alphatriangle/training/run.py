@@ -20,6 +20,7 @@ from alphatriangle.data.elsewhere.mlflow_log import MlflowStatus
 from alphatriangle.data.errors import DataError, RunExistsError
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.serializer import Serializer
+from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.game.state import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer
@@ -191,8 +192,10 @@ def _prepare(
     trainer = setup.make_trainer(config, data.run_info, network)
     buffer = ExperienceBuffer(config.train)
     step = setup.restore_learner(state, network, trainer, buffer)
+    failpoint("start.loaded")
     with display.phase("compiling kernels"):
         warm_up(config)
+    failpoint("start.warm")
     workers = setup.worker_count(config)
     if workers > 0:
         with display.phase(f"starting Ray with {workers} self-play worker(s)"):
@@ -207,6 +210,7 @@ def _prepare(
     # Everything fits: only now may the run say something else of itself than before.
     data.write_run_info(setup.describe_run(plan, data.run_info, trainer))
     data.save_run_config(config.model_dump(mode="json"))
+    failpoint("start.recorded")
     if config.persistence.mlflow:
         with display.phase("opening MLflow"):
             problem = data.start_mlflow(describe_for_mlflow(config, network.device.type))
@@ -229,7 +233,10 @@ def _prepare(
         with display.phase(f"the agent before training plays {games} games"):
             before = evaluate_agent(network, config, games, "agent before training")
         progress.evaluation_before = before._asdict()
-    return TrainingLoop(parts, plan.target_steps, display, stop)
+    failpoint("start.evaluated")
+    loop = TrainingLoop(parts, plan.target_steps, display, stop)
+    setup.begin_generators(state.checkpoint_data, config.train.seed)
+    return loop
 
 
 def _train_and_report(

@@ -30,6 +30,7 @@ from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.utils.global_rng import seed_everything, set_rng_state
 from alphatriangle.utils.mlflow_errors import mlflow_errors
+from alphatriangle.utils.seeding import STREAM_INIT, library_seed
 
 logger = logging.getLogger(__name__)
 
@@ -122,8 +123,9 @@ def make_network(config: Config, info: RunInfo | None) -> NeuralNetwork:
         if not info.fused_inference:
             kept["fused_inference"] = "off"
         model = model.model_copy(update=kept)
-    seed_everything(config.train.seed)
-    return NeuralNetwork(model, config.train.device)
+    return NeuralNetwork(
+        model, config.train.device, seed=library_seed(config.train.seed, STREAM_INIT)
+    )
 
 
 def make_trainer(config: Config, info: RunInfo | None, network: NeuralNetwork) -> Trainer:
@@ -211,8 +213,18 @@ def restore_play(
             progress.load_state_dict(components["progress"])
     except (KeyError, ValueError) as e:
         raise StateMismatchError(f"the games in flight cannot go on: {e}") from e
-    if checkpoint.rng_state:
+
+
+def begin_generators(checkpoint: CheckpointData | None, seed: int) -> None:
+    """Let the global generators go on as saved, or seed them.
+
+    The last thing before training: what was drawn until then, by whatever was looked at, imported
+    or warmed up, is forgotten.
+    """
+    if checkpoint is not None and checkpoint.rng_state:
         set_rng_state(checkpoint.rng_state)
+    else:
+        seed_everything(seed)
 
 
 def sink_maker(

@@ -1,12 +1,15 @@
 """The generators that libraries keep for themselves: seed them all, save them all.
 
 Our own randomness is counter-based (:mod:`alphatriangle.utils.seeding`) and has no state. These
-states exist because torch, NumPy and Python draw from globals where user code does.
+states exist because torch, NumPy and Python draw from globals where user code does. They belong to
+training, which saves them: whatever else draws from them does so inside :func:`undisturbed`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,28 @@ def seed_everything(seed: int) -> None:
     random.seed(value)
     np.random.seed(value % 2**32)
     torch.manual_seed(value)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """For code around training, which may draw: afterwards the global generators are as before."""
+    before = rng_state()
+    try:
+        yield
+    finally:
+        set_rng_state(before)
+
+
+@contextlib.contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Let torch draw on the CPU as after ``manual_seed(seed)``; afterwards it is as before."""
+    before = torch.get_rng_state()
+    try:
+        # torch.manual_seed would seed every other device too, some of them when first used.
+        torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def rng_state() -> dict[str, Any]:

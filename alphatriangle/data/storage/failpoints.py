@@ -11,6 +11,11 @@ import signal
 from typing import Final
 
 FAILPOINTS: Final = (
+    "start.loaded",
+    "start.warm",
+    "start.recorded",
+    "start.evaluated",
+    "train.rows",
     "capture.begin",
     "capture.end",
     "write.segment",
