@@ -34,7 +34,8 @@ def train(
     Raises:
         ConfigError: settings that cannot be used.
         DataError: the run cannot be loaded, locked or written to.
-        TrainingDivergedError: the loss is not finite any more; the last commit is intact.
+        TrainingDivergedError: what training computes is not finite any more; the message has the
+            command that goes back to a commit that is.
     """
     from alphatriangle.training.display.display import Display
     from alphatriangle.training.run import TrainingOutcome

@@ -40,7 +40,7 @@ ROOMS = {
     "training": [
         "progress signals",
         "play display judging",
-        "agent mlflow_description run_plan",
+        "agent mlflow_description run_plan way_back",
         "setup",
         "loop ray_dashboard",
         "run",

@@ -26,7 +26,7 @@ from alphatriangle.config import (
     read_settings,
 )
 from alphatriangle.data.errors import DataError, RunNotFoundError
-from alphatriangle.utils.errors import DeviceNotAvailableError
+from alphatriangle.utils.errors import DeviceNotAvailableError, NotFiniteError
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -138,6 +138,9 @@ def reported_errors(debug: bool) -> Iterator[None]:
         raise typer.Exit(EXIT_BAD_INPUT) from e
     except FailedError as e:
         _report(e, debug)
+        raise typer.Exit(EXIT_FAILED) from e
+    except NotFiniteError as e:
+        _report(FailedError(f"{e}: an earlier --checkpoint may know better"), debug)
         raise typer.Exit(EXIT_FAILED) from e
     except BrokenPipeError:
         # The reader has seen enough; keep Python from complaining about the closed pipe at exit.

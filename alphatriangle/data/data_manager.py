@@ -299,6 +299,7 @@ class DataManager:
         components: Mapping[str, Stateful] | None = None,
         episodes: Sequence[Episode] = (),
         metrics: Mapping[str, float] | None = None,
+        allow_not_finite: bool = False,
     ) -> None:
         """Capture the state now and commit it in the background.
 
@@ -306,7 +307,12 @@ class DataManager:
         finished since the last call; ``components`` is further state by name. Without a load
         before it the first save begins the run, which must be new.
 
+        A NaN or an infinity in the tensors of ``nn`` or ``optimizer`` makes this save fail, which
+        the next call says, unless ``allow_not_finite``: for a network that keeps infinities on
+        purpose, as in an attention mask. Components are not judged.
+
         Raises:
+            StateNotFiniteError: the save before this one was refused for what it holds.
             SaveFailedError: the save *before* this one failed. This one has not been started; call
                 again.
             RunExistsError: nothing was loaded, and there is something that should have been.
@@ -335,6 +341,7 @@ class DataManager:
                 },
                 stats_state(stats_collector_actor),
                 dict(metrics or {}),
+                allow_not_finite=allow_not_finite,
             )
         )
 
@@ -365,6 +372,8 @@ class DataManager:
         counters: Mapping[str, Any],
         stats: Callable[[], dict[str, Any]],
         metrics: dict[str, float],
+        *,
+        allow_not_finite: bool,
     ) -> Capture:
         """Copy everything, into the memory of the capture before: that one has been written."""
         assert self._writer is not None
@@ -401,6 +410,7 @@ class DataManager:
             stats,
             staging.nbytes,
             best_sequence=self._best_sequence,
+            allow_not_finite=allow_not_finite,
             held=frozenset(self.held),
         )
 

@@ -6,6 +6,8 @@ import errno
 from pathlib import Path
 from typing import Final
 
+from alphatriangle.utils.errors import NotFiniteError
+
 
 class DataError(Exception):
     """Base of all errors of :mod:`alphatriangle.data`; the message says what, where, what next."""
@@ -123,3 +125,7 @@ class StateMismatchError(DataError):
 
 class SaveFailedError(DataError):
     """A save did not become a commit; the commits before it are untouched."""
+
+
+class StateNotFiniteError(SaveFailedError, NotFiniteError):
+    """What was to be saved holds a NaN or an infinity: training could not go on from it."""

@@ -2,7 +2,8 @@
 
 from alphatriangle.rl.buffer import ExperienceBuffer
 from alphatriangle.rl.self_play import PlayResult, SelfPlay, play_episodes
-from alphatriangle.rl.trainer import Trainer, TrainingDivergedError
+from alphatriangle.rl.trainer import Trainer
+from alphatriangle.utils.errors import TrainingDivergedError
 
 __all__ = [
     "ExperienceBuffer",

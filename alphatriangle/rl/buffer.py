@@ -15,6 +15,7 @@ from alphatriangle.features.encoder import encode, legal_and_policy_into
 from alphatriangle.features.experience import experiences_from_rows, rows_from_experiences
 from alphatriangle.features.symmetry import draw_views
 from alphatriangle.game.geometry import ACTIONS, MAX_LEGAL, SLOTS
+from alphatriangle.utils.errors import TrainingDivergedError
 from alphatriangle.utils.seeding import STREAM_SAMPLE, STREAM_VIEW, derive_key, draw_shares
 from alphatriangle.utils.sum_tree import SumTree
 from alphatriangle.utils.types import Batch, Experience, Rows
@@ -181,10 +182,13 @@ class ExperienceBuffer:
         """Set priorities to (\\|TD error\\| + epsilon)^alpha (section 3.3); uniform ignores them.
 
         Raises:
-            ValueError: a TD error is not finite.
+            TrainingDivergedError: a TD error is not finite; no priority has changed.
         """
         if not np.isfinite(td_errors).all():
-            raise ValueError("TD errors are not finite: training has diverged")
+            bad = int((~np.isfinite(td_errors)).sum())
+            raise TrainingDivergedError(
+                f"{bad} of {len(td_errors)} TD errors are not finite: lower train.learning_rate"
+            )
         if self._priorities is None:
             return
         magnitude = np.abs(td_errors.astype(np.float64)) + self._config.per_epsilon

@@ -49,6 +49,19 @@ class FlatOptimizer:
         """Scale the gradient down to the norm ``limit``, if it is longer; returns its norm []."""
         return torch.nn.utils.clip_grad_norm_([self._flat], limit or math.inf)
 
+    def gradients(self) -> list[torch.Tensor]:
+        """Those of the parameters, in their order."""
+        assert self._flat.grad is not None
+        return views(self._flat.grad, self._parameters)
+
+    def numbers(self) -> list[torch.Tensor]:
+        """The parameters and what the optimizer remembers of each, flat."""
+        kept = self.torch.state.get(self._flat, {}).values()
+        return [
+            self._flat,
+            *(v for v in kept if torch.is_tensor(v) and v.shape == self._flat.shape),
+        ]
+
     def step(self) -> None:
         """Change the parameters."""
         self.torch.step()

@@ -14,7 +14,7 @@ from alphatriangle.config import EnvConfig, SearchConfig
 from alphatriangle.game.geometry import SLOTS
 from alphatriangle.rl import lanes as ln
 from alphatriangle.search import tree as tr
-from alphatriangle.search.search import Evaluator
+from alphatriangle.search.search import Evaluator, evaluate
 from alphatriangle.utils.types import Episode, Rows
 
 
@@ -132,7 +132,7 @@ class SelfPlay:
             boards, slots = self._boards[:n], self._slots[:n]
             self._spent.distinct += ln.distinct_rows(boards, slots)
             asked, features = time.perf_counter(), self._features_seconds()
-            logits, values = self.network.evaluate(boards, slots)
+            logits, values = evaluate(self.network, boards, slots)
             answered, features = time.perf_counter(), self._features_seconds() - features
             lanes_of_rows = self._lane_of_row[:n]
             ln.give_evaluations(
@@ -153,6 +153,9 @@ class SelfPlay:
 
         With ``min_rows`` 0 and finite episodes, plays them all to the end. ``max_rounds`` ends the
         call sooner; several short calls do exactly what one long call does.
+
+        Raises:
+            EvaluationNotFiniteError: the network says what is not finite; the games cannot go on.
         """
         counters = np.zeros(ln.COUNTERS)
         self._spent = _Spent()

@@ -14,11 +14,9 @@ from alphatriangle.config import TrainConfig
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl.optimizer import FlatOptimizer
 from alphatriangle.utils.device import choose_dtype
+from alphatriangle.utils.errors import TrainingDivergedError
+from alphatriangle.utils.finite import all_finite, first_not_finite
 from alphatriangle.utils.types import Batch
-
-
-class TrainingDivergedError(ValueError):
-    """The loss is not finite; the weights have not been touched by the step that found it."""
 
 
 def learning_rate_factor(config: TrainConfig, step: int) -> float:
@@ -64,7 +62,8 @@ class Trainer:
         importance weights; the mean policy entropy is subtracted with its own weight.
 
         Raises:
-            TrainingDivergedError: the loss is not finite.
+            TrainingDivergedError: loss, gradient or batch-norm statistics are not finite, and the
+                weights have not been touched; or the weights are not, after the step.
         """
         model, config, device = self.network.model, self.config, self.network.device
         model.train()
@@ -94,16 +93,15 @@ class Trainer:
             + config.value_loss_weight * value_loss
             - config.entropy_bonus_weight * mean_entropy
         )
-        if not torch.isfinite(loss):
-            raise TrainingDivergedError(
-                f"the loss of training step {self.steps + 1} is {loss.item()}: lower "
-                "train.learning_rate or set train.gradient_clip_value, then resume"
-            )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = self.optimizer.clip_gradient(config.gradient_clip_value)
+        if not all_finite([loss, norm, *self._statistics()]):
+            raise self._diverged(loss)
         learning_rate = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
+        if not all_finite(self.optimizer.numbers()):
+            raise self._diverged(loss)
         self.scheduler.step()
         self.steps += 1
         with torch.no_grad():
@@ -118,6 +116,37 @@ class Trainer:
             "train/td_error": td_errors.abs().mean().item(),
         }
         return metrics, td_errors.cpu().numpy()
+
+    def _statistics(self) -> list[torch.Tensor]:
+        """The network's batch-norm statistics, which the forward pass has changed already."""
+        storages = self.network.state_dict().storages
+        return [s for s in storages[1:] if s.is_floating_point()]
+
+    def first_not_finite(self) -> str | None:
+        """The first tensor of network or optimizer that holds a NaN or an infinity; None when there
+        is none: a state that may be saved, published, and gone on from."""
+        everything = [*self._statistics(), *self.optimizer.numbers()]
+        if all_finite(everything):
+            return None
+        return first_not_finite(self.network.state_dict(), "network") or first_not_finite(
+            self.optimizer.state_dict(), "optimizer"
+        )
+
+    def _diverged(self, loss: torch.Tensor) -> TrainingDivergedError:
+        """What to say of a step whose numbers are not finite: the first thing that went wrong."""
+        if not torch.isfinite(loss):
+            what = f"the loss is {loss.item()}"
+        elif (place := self.first_not_finite()) is not None:
+            what = f"{place} is not finite"
+        else:
+            names = [name for name, _ in self.network.model.named_parameters()]
+            gradients = dict(zip(names, self.optimizer.gradients(), strict=True))
+            place = first_not_finite(gradients, "gradient")
+            what = f"{place} is not finite" if place else "the norm of the gradient is not finite"
+        remedy = "lower train.learning_rate"
+        if self.config.gradient_clip_value is None:
+            remedy += " and set train.gradient_clip_value"
+        return TrainingDivergedError(f"training step {self.steps + 1}: {what}; {remedy}")
 
     def state_dict(self) -> dict[str, Any]:
         """Optimizer, schedule and step counter."""

@@ -17,6 +17,7 @@ from alphatriangle.game.geometry import MAX_LEGAL, SLOTS
 from alphatriangle.game.state import GameState
 from alphatriangle.search import tree as tr
 from alphatriangle.search.tree import SearchParams, Tree
+from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.seeding import STREAM_GUMBEL, derive_key
 from alphatriangle.utils.types import Evaluation
 
@@ -25,7 +26,26 @@ class Evaluator(Protocol):
     """What the search needs of a network."""
 
     def evaluate(self, boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -> Evaluation:
-        """Logits [N, A] and values [N] of N positions."""
+        """Logits [N, A] and values [N] of N positions, all finite."""
+
+
+def evaluate(
+    network: Evaluator, boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]
+) -> Evaluation:
+    """What ``network`` says, looked at: no search goes on from numbers that are not finite.
+
+    Raises:
+        EvaluationNotFiniteError: some are not.
+    """
+    evaluation = network.evaluate(boards, slots)
+    for name, numbers in zip(("policy logits", "values"), evaluation, strict=True):
+        finite = np.isfinite(numbers)
+        if not finite.all():
+            bad = int((~finite.reshape(len(boards), -1).all(axis=1)).sum())
+            raise EvaluationNotFiniteError(
+                f"the network's {name} are not finite in {bad} of {len(boards)} positions"
+            )
+    return evaluation
 
 
 class SearchResult(NamedTuple):
@@ -92,6 +112,7 @@ def search(
 
     Raises:
         ValueError: a position whose game is over.
+        EvaluationNotFiniteError: the network says what is not finite.
     """
     for i, position in enumerate(positions):
         if position.is_over:
@@ -107,7 +128,7 @@ def search(
     slots = np.empty((g_count, SLOTS), np.int8)
     games = np.empty(g_count, np.int64)
     while n := collect_leaves(tree, params, boards, slots, games):
-        logits, values = network.evaluate(boards[:n], slots[:n])
+        logits, values = evaluate(network, boards[:n], slots[:n])
         apply_evaluations(tree, params, games[:n], logits, values, keys, moves)
     return [_result(tree, g, params) for g in range(g_count)]
 

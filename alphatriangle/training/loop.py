@@ -10,10 +10,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
-from alphatriangle.data.errors import SaveFailedError
+from alphatriangle.data.errors import SaveFailedError, StateNotFiniteError
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.rl import PlayResult
+from alphatriangle.search.search import evaluate
 from alphatriangle.stats import Event
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.display.view import Saved, View
@@ -21,6 +23,9 @@ from alphatriangle.training.setup import Parts
 from alphatriangle.training.signals import StopRequest
 from alphatriangle.utils.machine import machine_line
 from alphatriangle.utils.types import Episode
+
+_ASKED: Final = 64
+"""Positions that the network is asked about before a save: the newest rows."""
 
 
 class TrainingLoop:
@@ -48,7 +53,8 @@ class TrainingLoop:
         """Train.
 
         Raises:
-            TrainingDivergedError: the loss is not finite any more.
+            NotFiniteError: a step, the network's answers or the state are not finite any more. What
+                is there then is not worth a save: games may have stopped in the middle of a round.
         """
         p = self.parts
         while p.global_step < self.target and not self._stop:
@@ -167,6 +173,7 @@ class TrainingLoop:
     def _save(self, *, is_best: bool) -> None:
         """Capture now, write behind; a save that failed before is reported and not the end."""
         p = self.parts
+        self._check_answers()
         started = time.perf_counter()
         # Curves first: the save waits for the collector's state, and so for this, behind us.
         p.stats.tell("flush")
@@ -197,6 +204,15 @@ class TrainingLoop:
         event = Event("persistence/blocked_seconds", self._blocked_seconds, p.global_step)
         p.stats.tell("log", [event])
 
+    def _check_answers(self) -> None:
+        """Finite weights may multiply to what is not: no start could go on from such a commit."""
+        p = self.parts
+        end = p.buffer.total_added
+        rows = p.buffer.rows(max(p.buffer.oldest, end - _ASKED), end)
+        if len(rows) > 0:
+            p.network.refresh()
+            evaluate(p.network, rows.boards, rows.slots)
+
     def _poll_save(self) -> None:
         self._take_report(wait=False)
 
@@ -207,6 +223,8 @@ class TrainingLoop:
         data = self.parts.data
         try:
             report = data.flush() if wait else data.poll()
+        except StateNotFiniteError:
+            raise
         except SaveFailedError as e:
             self.view.saving = None
             self.view.problem = str(e)

@@ -39,8 +39,10 @@ from alphatriangle.training.play.source import make_self_play
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.training.signals import StopRequest, stop_on_signals
+from alphatriangle.training.way_back import way_back
 from alphatriangle.utils.device import choose_device
 from alphatriangle.utils.environment import keep_freed_memory
+from alphatriangle.utils.errors import NotFiniteError, TrainingDivergedError
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +141,8 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
 
     Raises:
         DataError: the run cannot be loaded, locked or written to.
-        TrainingDivergedError: the loss is not finite any more; the last commit is intact.
+        TrainingDivergedError: what training computes is not finite any more; the message has the
+            command that goes back to a commit that is.
         WorkersFailedError: self-play workers cannot be kept alive.
         DeviceNotAvailableError: the device asked for is not there; nothing has been written.
     """
@@ -172,6 +175,13 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
             if data.mlflow_run_id is not None:
                 with display.phase("finishing uploads to MLflow"):
                     _close(data, "FINISHED" if outcome.complete else "KILLED")
+    except NotFiniteError as e:
+        # Its last commit may be in the making.
+        _close(data, "FAILED")
+        # Ray shows an error of a worker with the worker's traceback; ``cause`` is the error itself.
+        reason = getattr(e, "cause", e)
+        advice = way_back(plan.config, plan.run_name, plan.steps_done)
+        raise TrainingDivergedError(f"{reason}; {advice}") from e
     finally:
         _close(data, "FAILED")
     outcome.uploads_waiting = data.uploads_left
@@ -192,6 +202,8 @@ def _prepare(
     trainer = setup.make_trainer(config, data.run_info, network)
     buffer = ExperienceBuffer(config.train)
     step = setup.restore_learner(state, network, trainer, buffer)
+    if (place := trainer.first_not_finite()) is not None:
+        raise TrainingDivergedError(f"what was saved of step {step}: {place} is not finite")
     failpoint("start.loaded")
     with display.phase("compiling kernels"):
         warm_up(config)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alphatriangle.config import TrainConfig
 from alphatriangle.features import encode, experiences_from_rows
-from alphatriangle.rl import ExperienceBuffer
+from alphatriangle.rl import ExperienceBuffer, TrainingDivergedError
 from tests.features.test_encoder import assert_same_rows, random_rows
 
 
@@ -163,7 +163,7 @@ def test_new_rows_get_the_highest_priority() -> None:
 def test_errors_that_are_not_finite_are_refused() -> None:
     buffer = make_buffer(True)
     buffer.add_rows(random_rows(10))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(TrainingDivergedError, match="1 of 1 TD errors are not finite"):
         buffer.update_priorities(np.array([0]), np.array([np.nan], np.float32))
 
 

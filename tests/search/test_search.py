@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,11 @@ import pytest
 from alphatriangle.config import Config, SearchConfig
 from alphatriangle.game import GameState, geometry, kernels
 from alphatriangle.nn import NeuralNetwork
+from alphatriangle.rl import SelfPlay, play_episodes
 from alphatriangle.search import search
 from alphatriangle.search import tree as tr
 from alphatriangle.search.search import SearchResult
+from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.types import Evaluation
 from tests.conftest import make_network, tiny_config
 
@@ -279,3 +282,40 @@ def test_nodes_and_edges_never_outgrow_their_arrays(config: Config) -> None:
     tree = tr.make_tree(2, params)
     assert tree.node_board.shape[1] >= 3 * params.num_simulations + 1
     assert tree.edge_child.shape[1] == tree.node_board.shape[1] * geometry.MAX_LEGAL
+
+
+class SpoiledEvaluator(HashedEvaluator):
+    """One of its numbers is not finite, from some round on."""
+
+    def __init__(self, name: str, number: float, rounds: int) -> None:
+        super().__init__()
+        self.spoil = (name, number, rounds)
+
+    def evaluate(self, boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -> Evaluation:
+        evaluation = super().evaluate(boards, slots)
+        name, number, rounds = self.spoil
+        if len(self.rounds) > rounds:
+            getattr(evaluation, name).flat[-1] = number
+        return evaluation
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["logits", "values"])
+@pytest.mark.parametrize("rounds", [0, 3])
+def test_numbers_that_are_not_finite_are_refused(name: str, number: float, rounds: int) -> None:
+    """By every search: of single moves, of evaluations, of self-play."""
+    config = tiny_config()
+    searches: list[Callable[[SpoiledEvaluator], object]] = [
+        lambda e: search([GameState(1), GameState(2)], e, config.search, GAMMA),
+        lambda e: play_episodes(e, config.search, config.env, episodes=[0, 1], seed=1, gamma=GAMMA),
+        lambda e: _self_play(e, config).play(50),
+    ]
+    for begin in searches:
+        with pytest.raises(EvaluationNotFiniteError, match="not finite in 1 of 2 positions"):
+            begin(SpoiledEvaluator(name, number, rounds))
+
+
+def _self_play(evaluator: SpoiledEvaluator, config: Config) -> SelfPlay:
+    player = SelfPlay(evaluator, config.search, config.env, games=2, gamma=GAMMA, n_step=2, seed=1)
+    player.add_episodes(range(50))
+    return player

@@ -80,6 +80,8 @@ class Capture:
     """Bytes that were copied."""
     best_sequence: int | None = None
     """The best commit before this one."""
+    allow_not_finite: bool = False
+    """Whether weights and optimizer state may hold what is not finite."""
     held: frozenset[int] = frozenset()
     """Steps whose commits retention must leave alone."""
     time: float = field(default_factory=time.time)

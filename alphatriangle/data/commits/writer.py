@@ -29,7 +29,12 @@ from alphatriangle.data.commits.files import (
     write_commit,
 )
 from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
-from alphatriangle.data.errors import CorruptFileError, FileUnavailableError, SaveFailedError
+from alphatriangle.data.errors import (
+    CorruptFileError,
+    FileUnavailableError,
+    SaveFailedError,
+    StateNotFiniteError,
+)
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.replay.compaction import LARGEST_RECORDING, segments_to_merge
 from alphatriangle.data.replay.segments import (
@@ -45,6 +50,7 @@ from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.background import Background
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.pace import Pace
+from alphatriangle.utils.finite import first_not_finite
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +168,7 @@ class CommitWriter:
     def _write(self, capture: Capture) -> SaveReport:
         started = time.perf_counter()
         step = capture.global_step
+        self._check_finite(capture)
         self._written = []
         stored = None
         try:
@@ -210,6 +217,17 @@ class CommitWriter:
         """Nothing older may go before the bytes of the new commit have been seen to be there."""
         for file in self._new_files(read_commit(stored.path)):
             verify_file(self._paths.run, file)
+
+    def _check_finite(self, capture: Capture) -> None:
+        if capture.allow_not_finite:
+            return
+        for name in ("model_state_dict", "optimizer_state_dict"):
+            place = first_not_finite(capture.fields[name], name)
+            if place is not None:
+                raise StateNotFiniteError(
+                    f"the state of step {capture.global_step} was not saved in {self._paths.run}: "
+                    f"{place} is not finite; the commits before it are intact"
+                )
 
     def _check_space(self, capture: Capture) -> None:
         needed = capture.nbytes + _FREE_SPACE_MARGIN

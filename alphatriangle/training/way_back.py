@@ -1,0 +1,81 @@
+"""After numbers that are not finite: the command that goes back to a sound step, more carefully."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Final
+
+from alphatriangle.config import Config, PersistenceConfig, TrainConfig
+from alphatriangle.data.commits.files import StoredCommit, has_begun, list_commits, verify_file
+from alphatriangle.data.errors import DataError
+from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.serializer import Serializer
+from alphatriangle.utils.finite import first_not_finite
+
+_CAREFUL_CLIP: Final = 5.0
+
+
+def way_back(config: Config, run: str, began_at: int) -> str:
+    """What to do about ``run``, whose training diverged after it had begun at step ``began_at``.
+
+    The step is that of the newest commit that is whole and finite; where nothing was committed
+    since the start, the one before: from the newest it has just gone wrong.
+    """
+    paths = PathManager(config.persistence, run)
+    commits = list_commits(paths).commits
+    settings = [f"train.learning_rate={_lower_rate(config.train):.6g}"]
+    if config.train.gradient_clip_value is None:
+        settings.append(f"train.gradient_clip_value={_CAREFUL_CLIP}")
+    changes = [word for setting in settings for word in ("--set", setting)]
+    where = _data_dir(config.persistence)
+    if not commits:
+        again = ["alphatriangle", "train", "--run-name", run, *changes, *where]
+        return f"nothing was committed yet; {shlex.join(again)} begins again with a lower rate"
+    # Those of the step it began with come last.
+    candidates = sorted(commits, key=lambda stored: stored.commit.global_step == began_at)
+    serializer = Serializer(config.persistence.allowed_globals)
+    found = next((s for s in candidates if _is_finite(paths, s, serializer)), None)
+    if found is None:
+        return "no commit is whole and finite; begin a new run with a lower rate"
+    step, name = found.commit.global_step, _new_name(config.persistence, run)
+    fork = ["alphatriangle", "runs", "fork", run, name, "--step", str(step), *where]
+    train = ["alphatriangle", "train", "--run-name", name, *changes, *where]
+    older = [s.commit.global_step for s in commits if s.commit.global_step < step]
+    others = f" (so may be those before it: {', '.join(map(str, older))})" if older else ""
+    commands = f"{shlex.join(fork)} && {shlex.join(train)}"
+    return f"the commit of step {step} is intact{others}; {commands} goes on with a lower rate"
+
+
+def _is_finite(paths: PathManager, stored: StoredCommit, serializer: Serializer) -> bool:
+    try:
+        file = stored.commit.of_kind("checkpoint")[0]
+        verify_file(paths.run, file)
+        checkpoint = serializer.load_checkpoint(paths.run / file.path)
+    except DataError:
+        return False
+    return not (
+        first_not_finite(checkpoint.model_state_dict)
+        or first_not_finite(checkpoint.optimizer_state_dict)
+    )
+
+
+def _lower_rate(train: TrainConfig) -> float:
+    """A tenth, at most the default rate, at least what the schedule allows."""
+    default: float = TrainConfig.model_fields["learning_rate"].default
+    rate = min(train.learning_rate / 10, default)
+    if train.lr_scheduler_type == "CosineAnnealingLR":
+        rate = max(rate, train.lr_scheduler_eta_min)
+    return rate
+
+
+def _new_name(config: PersistenceConfig, run: str) -> str:
+    stem, number = run[:20], 2
+    while has_begun(PathManager(config, f"{stem}-{number}")):
+        number += 1
+    return f"{stem}-{number}"
+
+
+def _data_dir(config: PersistenceConfig) -> list[str]:
+    default = PersistenceConfig.model_fields["root_data_dir"].default
+    folder = config.root_data_dir
+    return [] if folder == default else ["--data-dir", str(folder)]
