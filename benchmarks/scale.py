@@ -13,7 +13,7 @@ from alphatriangle.config import Config, build, preset
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer
 from alphatriangle.training.play.ray_play import RayPlay
-from alphatriangle.training.setup import core_count, start_ray
+from alphatriangle.utils.machine import core_count
 from benchmarks.timing import Result, seconds
 
 SECONDS = 20.0
@@ -21,24 +21,18 @@ SECONDS = 20.0
 
 def run() -> list[Result]:
     """Workers first, then the learner on their rows."""
-    import ray
-
     torch.set_num_threads(1)
     config = build(preset("laptop"))
     network = NeuralNetwork(config.model, "cpu")
     buffer = ExperienceBuffer(config.train)
     results = []
-    start_ray()
-    try:
-        first = 0.0
-        for workers in range(1, core_count() + 1):
-            positions, rows = _rates(config, network, buffer, workers)
-            first = first or positions
-            of = f"{positions / first:.2f} x one worker, {rows:,.0f} rows/s"
-            name = f"positions/s, {workers} Ray worker{'s' if workers > 1 else ''}"
-            results.append(Result(name, f"{positions:,.0f}", of))
-    finally:
-        ray.shutdown()
+    first = 0.0
+    for workers in range(1, core_count() + 1):
+        positions, rows = _rates(config, network, buffer, workers)
+        first = first or positions
+        of = f"{positions / first:.2f} x one worker, {rows:,.0f} rows/s"
+        name = f"positions/s, {workers} Ray worker{'s' if workers > 1 else ''}"
+        results.append(Result(name, f"{positions:,.0f}", of))
     takes = _learner(config, network, buffer) / config.train.replay_ratio
     results.append(
         Result(

@@ -99,7 +99,6 @@ def train(
         from alphatriangle.training.run import TrainingOutcome
         from alphatriangle.training.run import train as run_training
         from alphatriangle.training.run_plan import TrainRequest, plan_run
-        from alphatriangle.training.setup import StatsFailedError
 
         settings = given_settings(config, set_)
         flags: dict[str, Any] = {"num_workers": workers, "seed": seed}
@@ -127,7 +126,7 @@ def train(
         else:
             try:
                 outcome = run_training(plan, display)
-            except (TrainingDivergedError, WorkersFailedError, StatsFailedError) as e:
+            except (TrainingDivergedError, WorkersFailedError) as e:
                 raise FailedError(str(e)) from e
         if as_json:
             print_json(outcome.as_dict())

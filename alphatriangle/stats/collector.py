@@ -83,8 +83,8 @@ class StatsCollector:
 class StatsCollectorActor:
     """The Ray side: builds the sinks where it runs and passes every call on.
 
-    Use as ``ray.remote(StatsCollectorActor)``; it is never blocked on by training, only when its
-    state is captured.
+    For those who spread over Ray what training does in its own process; see
+    :func:`start_collector_actor`.
     """
 
     def __init__(self, make_sinks: Callable[[], Sequence[Sink]]) -> None:
@@ -117,3 +117,17 @@ class StatsCollectorActor:
     def set_state(self, state: dict[str, Any]) -> None:
         """See :meth:`StatsCollector.set_state`."""
         self._collector.set_state(state)
+
+
+def start_collector_actor(make_sinks: Callable[[], Sequence[Sink]]) -> Any:
+    """The handle of a ``StatsCollectorActor`` on this node, where its sinks' files belong.
+
+    It begins again, without events, when its process dies. Ray has to be running.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 5}
+    actor = ray.remote(StatsCollectorActor)
+    return actor.options(scheduling_strategy=here, **options).remote(make_sinks)

@@ -69,7 +69,7 @@ class TrainingLoop:
             self._finish_save()
         if self._at_target:
             # No interval ends after the last save, whose own figures belong to the curves.
-            self.parts.stats.tell("write", self.parts.global_step)
+            self.parts.stats.write(self.parts.global_step)
 
     @property
     def _at_target(self) -> bool:
@@ -101,7 +101,7 @@ class TrainingLoop:
         return not self._stop
 
     def _log(self, events: list[Event]) -> None:
-        self.parts.stats.tell("log", events)
+        self.parts.stats.log(events)
 
     def _rows_missing(self) -> int:
         """Rows that must still come before the next step; negative when self-play is ahead."""
@@ -129,7 +129,7 @@ class TrainingLoop:
         events = [Event(f"search/{name}", value, step) for name, value in health.items()]
         events += [Event("episode/score", e.score, step) for e in result.episodes]
         events += [Event("episode/placements", len(e.moves), step) for e in result.episodes]
-        p.stats.tell("log", events)
+        p.stats.log(events)
         for episode in result.episodes:
             self.view.add_point("score", episode.score)
         self._speed.add(
@@ -161,9 +161,9 @@ class TrainingLoop:
             "buffer/rows": float(len(p.buffer)),
             "buffer/beta": p.buffer.beta(step),
         }
-        p.stats.tell("log", [Event(name, value, step) for name, value in metrics.items()])
+        p.stats.log([Event(name, value, step) for name, value in metrics.items()])
         if step % p.config.stats.log_freq_steps == 0:
-            p.stats.tell("write", step)
+            p.stats.write(step)
         self.view.loss = metrics["loss/total"]
         self.view.learning_rate = metrics["train/learning_rate"]
         self.view.add_point("loss", metrics["loss/total"])
@@ -175,15 +175,15 @@ class TrainingLoop:
         p = self.parts
         self._check_answers()
         started = time.perf_counter()
-        # Curves first: the save waits for the collector's state, and so for this, behind us.
-        p.stats.tell("flush")
+        # Curves first, so that the commit never says more of them than is durable.
+        p.stats.flush()
         self._finish_save()
         episodes, self._unsaved_episodes = self._unsaved_episodes, []
         scores = {"score": p.progress.score, "best_score": p.gating.gate.best_mean}
         p.data.save_training_state(
             p.network,
             p.trainer.optimizer,
-            p.stats.collector,
+            p.stats,
             p.buffer,
             p.global_step,
             p.progress.episodes_played,
@@ -202,7 +202,7 @@ class TrainingLoop:
         self.view.saving = p.global_step
         self._blocked_seconds = time.perf_counter() - started
         event = Event("persistence/blocked_seconds", self._blocked_seconds, p.global_step)
-        p.stats.tell("log", [event])
+        p.stats.log([event])
 
     def _check_answers(self) -> None:
         """Finite weights may multiply to what is not: no start could go on from such a commit."""
@@ -238,8 +238,7 @@ class TrainingLoop:
             self.view.saved = Saved(
                 step, report.bytes_written, self._blocked_seconds, report.seconds
             )
-            self.parts.stats.tell(
-                "log",
+            self.parts.stats.log(
                 [
                     Event("persistence/save_seconds", report.seconds, step),
                     Event("persistence/bytes_written", float(report.bytes_written), step),

@@ -7,10 +7,9 @@ of that is here.
 
 from __future__ import annotations
 
-import os
 import socket
 
-from alphatriangle.training.setup import import_ray
+from alphatriangle.training.play.ray_session import import_ray, named_address
 
 
 class NoDashboardError(RuntimeError):
@@ -23,7 +22,8 @@ def dashboard_command(host: str, port: int) -> list[str]:
     Raises:
         NoDashboardError: its packages are not installed, or no Ray can be reached.
     """
-    import_ray()
+    # A training without a cluster has its Ray on the loopback interface.
+    import_ray(loopback=named_address() is None)
     import ray
     from ray._private.services import canonicalize_bootstrap_address_or_die
 
@@ -34,7 +34,7 @@ def dashboard_command(host: str, port: int) -> list[str]:
             f"Ray's dashboard needs packages that are not installed ({e.name}): "
             "pip install 'alphatriangle[dashboard]'"
         ) from e
-    wanted = os.environ.get("RAY_ADDRESS", "auto")
+    wanted = named_address() or "auto"
     try:
         address = canonicalize_bootstrap_address_or_die(wanted)
         host_part, _, port_part = address.rpartition(":")

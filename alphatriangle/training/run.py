@@ -24,6 +24,7 @@ from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.game.state import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer
+from alphatriangle.stats import StatsCollector
 from alphatriangle.training import setup
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.judging.evaluation import (
@@ -163,12 +164,12 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
                 f"run {plan.run_name!r} was begun by another process meanwhile; start again to "
                 "go on with it, or choose another --run-name"
             )
-        with _log_file(data), stop_on_signals() as stop:
+        with _log_file(data), stop_on_signals() as stop, contextlib.ExitStack() as at_end:
             for rejected in state.rejected:
                 display.note(f"passed over a damaged commit: {rejected.reason}")
             for recording in state.damaged_recordings:
                 display.note(f"recorded games are lost, nothing else: {recording.reason}")
-            loop = _prepare(plan, data, state, display, stop)
+            loop = _prepare(plan, data, state, display, stop, at_end)
             # What was loaded has been copied into its places.
             del state
             outcome = _train_and_report(plan, loop, display, stop, started)
@@ -194,7 +195,12 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
 
 
 def _prepare(
-    plan: RunPlan, data: DataManager, state: Any, display: Display, stop: StopRequest
+    plan: RunPlan,
+    data: DataManager,
+    state: Any,
+    display: Display,
+    stop: StopRequest,
+    at_end: contextlib.ExitStack,
 ) -> TrainingLoop:
     config = plan.config
     torch.set_num_threads(setup.thread_count(config, data.run_info))
@@ -209,13 +215,12 @@ def _prepare(
         warm_up(config)
     failpoint("start.warm")
     workers = setup.worker_count(config)
+    play = setup.make_play(network, config, workers, data.paths.logs / "ray.log")
+    at_end.callback(play.close)
     if workers > 0:
         with display.phase(f"starting Ray with {workers} self-play worker(s)"):
-            setup.start_ray()
-            stop.arm()
-            play = setup.make_play(network, config, workers)
-    else:
-        play = setup.make_play(network, config, 0)
+            while not stop and not play.wait_until_ready(0.2):
+                pass
     progress = Progress()
     if state.checkpoint_data is not None:
         setup.restore_play(state.checkpoint_data, play, progress, config.train.seed)
@@ -228,12 +233,12 @@ def _prepare(
             problem = data.start_mlflow(describe_for_mlflow(config, network.device.type))
         if problem:
             display.note(f"MLflow is off for now: {problem}")
-    sinks = setup.sink_maker(
+    make_sinks = setup.sink_maker(
         config, data.paths.tensorboard, data.mlflow_tracking_uri, data.mlflow_run_id
     )
-    stats = setup.make_stats(sinks, remote=workers > 0)
+    stats = StatsCollector(make_sinks())
     if state.checkpoint_data is not None:
-        stats.tell("set_state", state.checkpoint_data.stats_state)
+        stats.set_state(state.checkpoint_data.stats_state)
     gating = Gating(config, network, data, exact=workers == 0)
     if state.checkpoint_data is not None and "gate" in state.checkpoint_data.components:
         gating.resume(state.checkpoint_data.components["gate"])
@@ -261,7 +266,7 @@ def _train_and_report(
     finally:
         parts.gating.close()
         parts.play.close()
-        parts.stats.ask("close")
+        parts.stats.close()
     complete = parts.global_step >= plan.target_steps
     scores: list[PlayerScore] = []
     games = plan.config.stats.evaluation_games

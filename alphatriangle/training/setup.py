@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,23 +19,21 @@ from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainin
 from alphatriangle.features import rows_from_experiences
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
 from alphatriangle.rl import ExperienceBuffer, Trainer
-from alphatriangle.stats import StatsCollector, StatsCollectorActor
+from alphatriangle.stats import StatsCollector
 from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
 from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.play.in_process import InProcessPlay
 from alphatriangle.training.play.ray_play import RayPlay
+from alphatriangle.training.play.ray_session import named_address
 from alphatriangle.training.play.source import PlaySource
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.utils.global_rng import seed_everything, set_rng_state
+from alphatriangle.utils.machine import core_count
 from alphatriangle.utils.mlflow_errors import mlflow_errors
 from alphatriangle.utils.seeding import STREAM_INIT, library_seed
 
 logger = logging.getLogger(__name__)
-
-
-class StatsFailedError(RuntimeError):
-    """The statistics actor cannot be kept alive."""
 
 
 @dataclass
@@ -50,50 +47,9 @@ class Parts:
     play: PlaySource
     progress: Progress
     gating: Gating
-    stats: StatsPort
+    stats: StatsCollector
     data: DataManager
     global_step: int = 0
-
-
-class StatsPort:
-    """The collector, wherever it lives; calls return at once when it is a Ray actor."""
-
-    def __init__(self, collector: Any) -> None:
-        self.collector = collector
-        self._remote = not isinstance(collector, StatsCollector)
-
-    def tell(self, method: str, *arguments: Any) -> None:
-        """Call a method for its effect."""
-        target = getattr(self.collector, method)
-        if self._remote:
-            target.remote(*arguments)
-        else:
-            target(*arguments)
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        """Call a method and wait for its result, and so for everything told before.
-
-        Raises:
-            StatsFailedError: the actor has died more often than it is restarted.
-        """
-        target = getattr(self.collector, method)
-        if not self._remote:
-            return target(*arguments)
-        import ray
-        from ray.exceptions import RayActorError
-
-        try:
-            return ray.get(target.remote(*arguments))
-        except RayActorError as e:
-            reason = str(e).splitlines()[0]
-            raise StatsFailedError(
-                f"the statistics actor died: {reason}; resume to go on from the last commit"
-            ) from e
-
-
-def core_count() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker_count(config: Config) -> int:
@@ -246,43 +202,12 @@ def sink_maker(
     return make
 
 
-def make_stats(make_sinks: Callable[[], Sequence[Sink]], *, remote: bool) -> StatsPort:
-    """The collector: in this process, or as an actor that is restarted when its process dies."""
-    if not remote:
-        return StatsPort(StatsCollector(make_sinks()))
-    import ray
+def make_play(network: NeuralNetwork, config: Config, workers: int, log: Path) -> PlaySource:
+    """Self-play in this process or in so many Ray workers, which begin to start.
 
-    actor = ray.remote(StatsCollectorActor)
-    return StatsPort(
-        actor.options(num_cpus=0, max_restarts=5, max_task_retries=5).remote(make_sinks)
-    )
-
-
-def import_ray() -> None:
-    """Import Ray so that it neither prints nor sends what belongs to nobody here."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray  # noqa: F401 - it sets the level of its logger
-
-    # Its notes on security modes belong to Ray's logs, not over the display.
-    logging.getLogger("ray").setLevel(logging.ERROR)
-
-
-def start_ray() -> None:
-    """A local Ray without dashboard, or the cluster that RAY_ADDRESS names."""
-    import_ray()
-    import ray
-
-    if ray.is_initialized():
-        return
-    local: dict[str, Any] = {}
-    if "RAY_ADDRESS" not in os.environ:
-        local = {"include_dashboard": False, "num_cpus": core_count()}
-    ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False, **local)
-
-
-def make_play(network: NeuralNetwork, config: Config, workers: int) -> PlaySource:
-    """Self-play in this process or in so many Ray actors."""
+    Raises:
+        WorkersFailedError: no Ray can be started or reached.
+    """
     if workers == 0:
         return InProcessPlay(network, config)
-    return RayPlay(network, config, workers)
+    return RayPlay(network, config, workers, address=named_address(), log=log)

@@ -8,6 +8,11 @@ import shutil
 from pathlib import Path
 
 
+def core_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def resident_bytes() -> int | None:
     """Memory of this process; None where the system does not say (it is Linux that does)."""
     try:

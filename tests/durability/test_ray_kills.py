@@ -40,6 +40,7 @@ def children(pid: int) -> dict[int, str]:
 
 VICTIMS: dict[str, Callable[[str], bool]] = {
     "worker": lambda command: "ray::" in command and "Worker" in command,
+    "supervisor": lambda command: "alphatriangle.training.play.supervisor" in command,
     "raylet": lambda command: "/raylet/raylet " in command,
     "GCS": lambda command: "gcs_server" in command,
 }
@@ -47,16 +48,13 @@ VICTIMS: dict[str, Callable[[str], bool]] = {
 
 @pytest.mark.timeout(budget(900, 36_000))
 def test_a_training_with_ray_survives_kills_of_its_processes(tmp_path: Path) -> None:
-    """Whichever it is, the run goes on behind its last commit when it is started again.
-
-    Without its worker the trainer goes on; without Ray itself it may end, but not well and not
-    without a commit.
-    """
+    """Without any of Ray's the trainer goes on; without the trainer, the run when it is started
+    again, behind its last commit."""
     frequent = ["--workers", "1", "--set", "persistence.save_freq_steps=2"]
     arguments = train_arguments(tmp_path, *frequent, steps=STEPS)
     rng = random.Random(8)
     newest = 0
-    for victim in ["worker", "trainer", "raylet", "GCS"] * ROUNDS:
+    for victim in ["worker", "trainer", "supervisor", "raylet", "GCS"] * ROUNDS:
         if newest > STEPS - 50:
             # Too little is left to be killed in: the next kill is of a new run.
             _goes_on_to_its_end(arguments, tmp_path)
@@ -69,12 +67,12 @@ def test_a_training_with_ray_survives_kills_of_its_processes(tmp_path: Path) -> 
             process.wait(timeout=rng.uniform(0.0, 0.3))
         assert process.poll() is None, process.communicate()[0]
         _kill(process.pid, victim)
-        if victim == "worker":
-            # The trainer gets another one and saves what that plays; then it is told to stop.
+        if victim != "trainer":
+            # It gets another one and saves what comes of that; then it is told to stop.
             _until_saved(process, tmp_path, newest_step(tmp_path) + 30)
             process.terminate()
         output, _ = process.communicate(timeout=240)
-        if victim == "worker":
+        if victim != "trainer":
             assert process.returncode == 0, output
         step = newest_step(tmp_path)
         assert step > newest, output

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 # Memory is used again while it is at most so many times what is needed, or so many bytes.
 _SPARE = 4
 _SMALL = 1 << 20
+_ACTOR_SECONDS = 10.0
 _IMMUTABLE = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
@@ -234,8 +235,8 @@ class Staging:
 def stats_state(collector: Any) -> Callable[[], dict[str, Any]]:
     """A wait for the state that a statistics collector has now.
 
-    The collector is in this process, a Ray actor, or None. An actor is asked now and answers in its
-    own time, after everything that it was told before; one that is dead has no state.
+    The collector is in this process, a Ray actor, or None. An actor is asked now and answers after
+    everything that it was told before; one that is dead or silent for 10 s has no state.
     """
     if collector is None:
         return dict
@@ -252,7 +253,7 @@ def _wait_for(reference: Any) -> Callable[[], dict[str, Any]]:
 
     def wait() -> dict[str, Any]:
         try:
-            state: dict[str, Any] = ray.get(reference)
+            state: dict[str, Any] = ray.get(reference, timeout=_ACTOR_SECONDS)
         except RayError as e:
             # Curves may suffer, what was learned must not: the state is saved without theirs.
             logger.error("the statistics collector gave no state: %s", str(e).splitlines()[0])

@@ -21,6 +21,10 @@ class InProcessPlay:
         self._ledger = Ledger()
         self._self_play = make_self_play(network, config, refill=self._ledger.take)
 
+    def wait_until_ready(self, seconds: float) -> bool:
+        """It always can."""
+        return True
+
     def collect(self, wanted_rows: int) -> list[PlayResult]:
         """Play until the rows are there, or for a while."""
         if wanted_rows <= 0:

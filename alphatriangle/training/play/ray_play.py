@@ -1,192 +1,274 @@
-"""Self-play in Ray actors."""
+"""Self-play in Ray workers, as the training loop sees it: no call to Ray, no waiting for any."""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+import pickle
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult
-from alphatriangle.training.play.source import Ledger, make_self_play, sorted_episodes
-from alphatriangle.utils.environment import keep_freed_memory
+from alphatriangle.training.play.messages import (
+    Begin,
+    Ended,
+    NoRay,
+    Play,
+    RayLost,
+    Ready,
+    Replaced,
+    Result,
+    Weights,
+    WorkersFailed,
+)
+from alphatriangle.training.play.source import Ledger, sorted_episodes
+from alphatriangle.training.play.supervisor_link import SupervisorLink
+from alphatriangle.training.play.worker import pickle_weights
+from alphatriangle.utils.machine import core_count
 
 logger = logging.getLogger(__name__)
+
+_WAIT_SECONDS: Final = 0.5
+_LOST_IN_A_ROW: Final = 5
 
 
 class WorkersFailedError(RuntimeError):
     """Self-play workers cannot be kept alive."""
 
 
-class SelfPlayWorker:
-    """The Ray side: one process, one thread, one pool of games."""
-
-    def __init__(self, config_fields: dict[str, Any], device: str) -> None:
-        import torch
-
-        keep_freed_memory()
-        torch.set_num_threads(1)
-        config = Config.model_validate(config_fields)
-        self._network = NeuralNetwork(config.model, device)
-        self._self_play = make_self_play(self._network, config)
-        self._weights_version = -1
-
-    def process_id(self) -> int:
-        """For people and tests."""
-        return os.getpid()
-
-    def play(
-        self, episodes: list[int], version: int, weights: dict[str, Any], min_rows: int
-    ) -> PlayResult:
-        """Take these episodes and weights, play at least ``min_rows`` rows."""
-        if version != self._weights_version:
-            self._network.set_weights(weights)
-            self._weights_version = version
-        self._self_play.add_episodes(episodes)
-        return self._self_play.play(min_rows)
-
-
-class _Worker:
-    """What the driver knows of one actor."""
-
-    def __init__(self, handle: Any) -> None:
-        self.handle = handle
-        self.episodes: set[int] = set()  # given and not finished
-        self.call: Any = None  # the play() in flight
-
-
 class RayPlay:
-    """Plays in Ray actors. One that dies is replaced and its episodes are played again."""
+    """Plays in Ray workers that a supervisor looks after, a process of its own.
 
-    def __init__(self, network: NeuralNetwork, config: Config, workers: int) -> None:
+    A worker that ends is replaced and its episodes are played again; so is everything when the
+    supervisor ends, with Ray for instance. Which episodes are given out and unfinished is known
+    here.
+    """
+
+    def __init__(
+        self,
+        network: NeuralNetwork,
+        config: Config,
+        workers: int,
+        *,
+        address: str | None = None,
+        log: Path = Path(os.devnull),
+    ) -> None:
+        """Begin to start ``workers`` workers; :meth:`wait_until_ready` waits for Ray.
+
+        Args:
+            network: the network that is trained.
+            config: settings of the run.
+            workers: how many, at least 1.
+            address: of a Ray cluster; None starts a Ray of our own on this machine.
+            log: takes what Ray says.
+        """
         self._network = network
-        self._config = config
-        self._ledger = Ledger()
-        self._version = -1
-        self._weights: Any = None
-        self._steps_since_update = 0
-        games = config.train.games_per_worker
-        # Half a row a lane: short calls, so that new weights and results travel soon.
-        self._chunk_rows = max(games // 2, 16)
-        self._spare_episodes = 2 * games
-        self._lookahead_rows = 2 * workers * self._chunk_rows
-        self.workers_replaced = 0
-        self._deaths_in_a_row = 0
-        self._publish_weights()
-        self._workers = [_Worker(self._new_actor()) for _ in range(workers)]
-
-    def _new_actor(self) -> Any:
-        import ray
-
-        cores = ray.cluster_resources().get("CPU", 0)
-        enough = cores > self._config.train.num_workers > 0
-        # Asking for more cores than there are would wait for ever; then ask for none.
-        options = {"num_cpus": 1 if enough else 0, "scheduling_strategy": "SPREAD"}
+        self._update_steps = config.train.worker_update_freq_steps
+        self._log = log
         # Workers compute on the CPU. What was chosen for this process holds for them only when it
         # does so too; otherwise their own capability decides.
-        config = self._config
-        if self._network.device.type == "cpu":
-            config = config.model_copy(update={"model": self._network.arithmetic()})
-        actor = ray.remote(SelfPlayWorker).options(**options)
-        return actor.remote(config.model_dump(mode="json"), "cpu")
+        if network.device.type == "cpu":
+            config = config.model_copy(update={"model": network.arithmetic()})
+        games = config.train.games_per_worker
+        # Half a row a lane: short calls, so that new weights and results travel soon.
+        self._call_rows = max(games // 2, 16)
+        # So far ahead of training the workers pause.
+        self.lookahead_rows = 2 * workers * self._call_rows
+        # What a worker has, and some at hand for when it has finished some.
+        self._episodes_out = workers * (2 * games + games // 2)
+        self._refill = max(games // 4, 1)
+        self._begin = Begin(
+            address,
+            core_count(),
+            workers,
+            config.model_dump(mode="json"),
+            self._call_rows,
+            2 * games,
+        )
+        self._ledger = Ledger()
+        self._unfinished: set[int] = set()  # taken from the ledger
+        self._lost_in_a_row = 0
+        self._retry_at = 0.0
+        self._has_been_ready = False
+        self._failure: WorkersFailedError | None = None
+        self.is_ready = False
+        self.workers_replaced = 0
+        self.process_ids: dict[int, int] = {}
+        """Of the workers that have answered."""
+        self.weights_version = -1
+        self._weights = b""
+        self._link: SupervisorLink | None = None
+        self._rows_taken = self._rows_asked = 0
+        self._publish_weights()
+        self._start()
+
+    @property
+    def supervisor_id(self) -> int | None:
+        """The supervisor's process, while there is one."""
+        return self._link.process_id if self._link else None
+
+    def _start(self) -> None:
+        self._link = SupervisorLink(self._begin, self._log)
+        self._link.send(Weights(self.weights_version, self._weights))
+        self._rows_taken = self._rows_asked = 0
+        if self._unfinished:
+            # Another supervisor had them.
+            self._link.send(Play(sorted(self._unfinished), 0))
 
     def _publish_weights(self) -> None:
-        import ray
-
-        self._version += 1
-        self._weights = ray.put(self._network.get_weights())
+        self.weights_version += 1
+        self._weights = pickle_weights(self._network.get_weights())
         self._steps_since_update = 0
+        if self._link is not None:
+            self._link.send(Weights(self.weights_version, self._weights))
 
     def update_weights(self) -> None:
         """Publish the weights every ``worker_update_freq_steps`` training steps."""
         self._steps_since_update += 1
-        if self._steps_since_update >= self._config.train.worker_update_freq_steps:
+        if self._steps_since_update >= self._update_steps:
             self._publish_weights()
 
-    def _launch(self, worker: _Worker) -> None:
-        fresh = self._ledger.take(self._spare_episodes - len(worker.episodes))
-        worker.episodes.update(fresh)
-        worker.call = worker.handle.play.remote(
-            fresh, self._version, self._weights, self._chunk_rows
-        )
+    def wait_until_ready(self, seconds: float) -> bool:
+        """Whether Ray is there, after waiting so long for that.
+
+        Raises:
+            WorkersFailedError: it cannot be started or reached.
+        """
+        end = time.monotonic() + seconds
+        while not self.is_ready and (left := end - time.monotonic()) > 0:
+            for message in self._messages(left):
+                self._take_note(message)
+                if self.is_ready:
+                    break
+            if self._failure is not None:
+                raise self._failure
+        return self.is_ready
 
     def collect(self, wanted_rows: int) -> list[PlayResult]:
-        """What the workers have finished within half a second; keeps all of them busy.
+        """What the workers have finished, after half a second at the latest.
 
         Far enough ahead of training they pause.
 
         Raises:
             WorkersFailedError: they die again and again without a result.
         """
-        import ray
-        from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
-
-        if wanted_rows < -self._lookahead_rows:
+        if self._failure is not None:
+            raise self._failure
+        if wanted_rows < -self.lookahead_rows:
             return []
-        for worker in self._workers:
-            if worker.call is None:
-                self._launch(worker)
-        calls = [worker.call for worker in self._workers]
-        timeout = 0.5 if wanted_rows > 0 else 0.0
-        ready, _ = ray.wait(calls, num_returns=1, timeout=timeout)
+        self._ask(wanted_rows)
         results = []
-        for i, worker in enumerate(self._workers):
-            if worker.call not in ready:
-                continue
-            worker.call, call = None, worker.call
-            try:
-                result = ray.get(call)
-            except (ActorDiedError, ActorUnavailableError, WorkerCrashedError) as e:
-                logger.warning("self-play worker %d died and is replaced: %s", i, e)
-                self._deaths_in_a_row += 1
-                if self._deaths_in_a_row > 3 * len(self._workers):
-                    raise WorkersFailedError(
-                        "self-play workers die again and again, last: "
-                        f"{str(e).splitlines()[0]}; --workers 0 plays without them"
-                    ) from e
-                self._replace(i)
-                continue
-            self._deaths_in_a_row = 0
-            worker.episodes.difference_update(e.episode for e in result.episodes)
-            results.append(result)
-            self._launch(worker)
+        for message in self._messages(_WAIT_SECONDS if wanted_rows > 0 else 0.0):
+            if isinstance(message, Result):
+                results.append(self._accept(message))
+            else:
+                self._take_note(message)
+        # What came before the end has been counted as delivered: it goes first.
+        if self._failure is not None and not results:
+            raise self._failure
         return results
 
-    def _replace(self, index: int) -> None:
-        import ray
+    def _ask(self, wanted_rows: int) -> None:
+        """Say how far the workers may go, when that has changed by enough to be worth a message."""
+        if self._link is None:
+            if time.monotonic() < self._retry_at:
+                return
+            self._start()
+        assert self._link is not None
+        rows = self._rows_taken + wanted_rows + self.lookahead_rows
+        missing = self._episodes_out - len(self._unfinished)
+        if missing >= self._refill or rows - self._rows_asked >= self._call_rows // 4:
+            fresh = self._ledger.take(max(missing, 0))
+            self._unfinished.update(fresh)
+            self._rows_asked = rows
+            self._link.send(Play(fresh, rows))
 
-        lost = self._workers[index]
-        ray.kill(lost.handle)
-        self._ledger.give_back(sorted(lost.episodes))
-        self._workers[index] = _Worker(self._new_actor())
-        self.workers_replaced += 1
+    def _messages(self, seconds: float) -> Iterator[NamedTuple]:
+        """What is there; without a result, what comes within ``seconds`` up to the first."""
+        end = time.monotonic() + seconds
+        left = seconds
+        while True:
+            if self._link is None:
+                time.sleep(max(min(left, 0.1), 0.0))
+                message = None
+            else:
+                message = self._link.receive(left)
+            if message is not None:
+                yield message
+            left = 0.0 if isinstance(message, Result) else min(left, end - time.monotonic())
+            if message is None and left <= 0:
+                return
 
-    def process_ids(self) -> list[int]:
-        """The workers' processes; waits for calls in flight."""
-        import ray
+    def _accept(self, message: Result) -> PlayResult:
+        self._lost_in_a_row = 0
+        self.process_ids[message.worker] = message.process_id
+        result: PlayResult = pickle.loads(message.pickled)
+        self._rows_taken += len(result.rows)
+        self._unfinished.difference_update(e.episode for e in result.episodes)
+        return result
 
-        pids: list[int] = ray.get([w.handle.process_id.remote() for w in self._workers])
-        return pids
+    def _take_note(self, message: NamedTuple) -> None:
+        match message:
+            case Ready():
+                self.is_ready = self._has_been_ready = True
+            case Replaced(worker, reason):
+                logger.warning("self-play worker %d died and is replaced: %s", worker, reason)
+                self.workers_replaced += 1
+                self.process_ids.pop(worker, None)
+            case WorkersFailed(reason):
+                self._failure = WorkersFailedError(
+                    f"{reason}; {self._log} says more, --workers 0 plays without them"
+                )
+            case NoRay(reason) if not self._has_been_ready:
+                self._failure = WorkersFailedError(reason)
+            case NoRay(reason) | RayLost(reason):
+                self._lost(reason)
+            case Ended() if self._failure is None and self._link is not None:
+                self._lost(f"its process ended with exit code {self._link.exit_code()}")
+
+    def _lost(self, reason: str) -> None:
+        """Begin again, in a while."""
+        assert self._link is not None
+        self._link.exit_code()
+        self._link = None
+        self.is_ready = False
+        self.process_ids = {}
+        self._lost_in_a_row += 1
+        if not self._has_been_ready:
+            self._failure = WorkersFailedError(
+                f"Ray cannot be started: {reason}; {self._log} may say more, "
+                "--workers 0 does without it"
+            )
+        elif self._lost_in_a_row >= _LOST_IN_A_ROW:
+            self._failure = WorkersFailedError(
+                f"Ray is lost again and again, last: {reason}; {self._log} says more, "
+                "--workers 0 plays without it"
+            )
+        else:
+            logger.warning("Ray is lost and started again: %s", reason)
+        self._retry_at = time.monotonic() + 2.0 ** (self._lost_in_a_row - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Ledger only: episodes in flight are played again from their seeds."""
-        given = [e for worker in self._workers for e in worker.episodes]
         return {
             "next_episode": self._ledger.next_episode,
-            "unfinished": sorted_episodes(given, self._ledger.returned),
+            "unfinished": sorted_episodes(list(self._unfinished), self._ledger.returned),
             "games": None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Give unfinished episodes out again."""
+        """Give unfinished episodes out again, before any have been collected."""
+        assert not self._unfinished
         self._ledger.next_episode = int(state["next_episode"])
         self._ledger.give_back([int(e) for e in state["unfinished"]])
         self._publish_weights()
 
     def close(self) -> None:
-        """Stop the actors."""
-        import ray
-
-        for worker in self._workers:
-            ray.kill(worker.handle)
+        """Stop the workers, and Ray if it is our own."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None

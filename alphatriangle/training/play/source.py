@@ -19,6 +19,9 @@ from alphatriangle.rl import PlayResult, SelfPlay
 class PlaySource(Protocol):
     """Where experience comes from."""
 
+    def wait_until_ready(self, seconds: float) -> bool:
+        """Whether it can play, after waiting so long for that."""
+
     def collect(self, wanted_rows: int) -> list[PlayResult]:
         """Some results, soon; not necessarily all the rows wanted.
 
@@ -36,7 +39,7 @@ class PlaySource(Protocol):
         """Go on from there; an unfinished episode without its game is replayed from its seed."""
 
     def close(self) -> None:
-        """Stop playing."""
+        """Stop playing; more than once does no harm."""
 
 
 class Ledger:

@@ -1,10 +1,10 @@
-"""Self-play in Ray actors, for real: rows arrive, workers die and are replaced, nothing starves."""
+"""Self-play in Ray workers, for real: rows arrive, whoever dies is replaced, nothing starves."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,11 @@ from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult
 from alphatriangle.stats import Event
-from alphatriangle.training import setup
+from alphatriangle.stats.collector import start_collector_actor
 from alphatriangle.training.play.in_process import InProcessPlay
-from alphatriangle.training.play.ray_play import RayPlay
+from alphatriangle.training.play.ray_play import RayPlay, WorkersFailedError
+from alphatriangle.training.play.ray_session import own_ray
+from alphatriangle.utils.machine import core_count
 from tests.conftest import make_network, tiny_config
 from tests.training.command import (
     alphatriangle,
@@ -31,20 +33,38 @@ from tests.training.command import (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ray_running() -> Iterator[None]:
-    setup.start_ray()
-    yield
-    ray.shutdown()
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of one Ray for all these tests."""
+    with own_ray(core_count()):
+        yield ray.get_runtime_context().gcs_address
 
 
-def config() -> Config:
+Start = Callable[..., RayPlay]
+
+
+@pytest.fixture
+def start_play(address: str, network: NeuralNetwork, tmp_path: Path) -> Iterator[Start]:
+    """Starts workers that end with the test."""
+    started: list[RayPlay] = []
+
+    def begin(workers: int, config: Config | None = None) -> RayPlay:
+        log = tmp_path / "ray.log"
+        started.append(RayPlay(network, config or tiny(), workers, address=address, log=log))
+        return started[-1]
+
+    yield begin
+    for play in started:
+        play.close()
+
+
+def tiny() -> Config:
     return tiny_config(train={"num_workers": 2})
 
 
 @pytest.fixture
 def network() -> NeuralNetwork:
-    return make_network(config())
+    return make_network(tiny())
 
 
 def collect(play: RayPlay, episodes: int) -> list[PlayResult]:
@@ -55,12 +75,20 @@ def collect(play: RayPlay, episodes: int) -> list[PlayResult]:
     return results
 
 
-def test_more_workers_than_cores_all_play(network: NeuralNetwork) -> None:
-    play = RayPlay(network, config(), workers=setup.core_count() + 3)
-    pids = set(play.process_ids())
-    assert len(pids) == setup.core_count() + 3
-    results = collect(play, 10)
-    play.close()
+def assert_complete(play: RayPlay, results: list[PlayResult]) -> None:
+    """Every episode number came once at most, and none has been forgotten."""
+    finished = [e.episode for r in results for e in r.episodes]
+    assert len(finished) == len(set(finished))
+    state = play.state_dict()
+    assert set(finished) | set(state["unfinished"].tolist()) == set(range(state["next_episode"]))
+
+
+def test_more_workers_than_cores_all_play(start_play: Start) -> None:
+    workers = core_count() + 3
+    play = start_play(workers)
+    results: list[PlayResult] = []
+    while len(set(play.process_ids.values())) < workers:
+        results += play.collect(1)
     for episode in (e for r in results for e in r.episodes):
         game = GameState(episode.seed, episode.episode)
         for move in episode.moves:
@@ -69,83 +97,114 @@ def test_more_workers_than_cores_all_play(network: NeuralNetwork) -> None:
         assert game.score == pytest.approx(episode.score)
 
 
-def test_a_killed_worker_is_replaced_and_its_episodes_are_played(network: NeuralNetwork) -> None:
-    """Every episode number comes exactly once, the lost ones again from their seeds."""
-    play = RayPlay(network, config(), workers=2)
+def test_a_killed_worker_is_replaced_and_its_episodes_are_played(start_play: Start) -> None:
+    play = start_play(2)
     results = collect(play, 5)
-    os.kill(play.process_ids()[0], signal.SIGKILL)
+    os.kill(next(iter(play.process_ids.values())), signal.SIGKILL)
     while play.workers_replaced == 0:
         results += play.collect(1)
     results += collect(play, 60)
-    state = play.state_dict()
+    assert_complete(play, results)
+
+
+def test_when_ray_ends_its_process_it_is_started_again(start_play: Start) -> None:
+    """What Ray does to the process that uses it when it loses its raylet or its head."""
+    play = start_play(1)
+    results = collect(play, 5)
+    first = play.supervisor_id
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    while play.supervisor_id in (first, None):
+        results += play.collect(1)
+    results += collect(play, 60)
+    assert_complete(play, results)
+
+
+def test_an_error_in_a_worker_that_comes_again_ends_training(
+    start_play: Start, network: NeuralNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "get_weights", dict)
+    play = start_play(1)
+    with pytest.raises(WorkersFailedError, match=r"WeightsMismatchError: .* is missing.*--workers"):
+        collect(play, 1)
+
+
+def test_workers_without_memory_end_training_with_a_word(
+    network: NeuralNetwork, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray kills a worker when the machine has no memory left: here it always thinks so."""
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
+    play = RayPlay(network, tiny(), 1, log=tmp_path / "ray.log")
+    with pytest.raises(WorkersFailedError, match="memory"):
+        collect(play, 100_000)
     play.close()
-    finished = [e.episode for r in results for e in r.episodes]
-    assert len(finished) == len(set(finished))
-    # What is not finished is known: no episode has been forgotten.
-    assert set(finished) | set(state["unfinished"].tolist()) == set(range(state["next_episode"]))
+    assert play.workers_replaced > 0
 
 
-def test_a_resumed_run_plays_unfinished_episodes_again(network: NeuralNetwork) -> None:
-    first = RayPlay(network, config(), workers=1)
+def test_a_resumed_run_plays_unfinished_episodes_again(start_play: Start) -> None:
+    first = start_play(1)
     collect(first, 3)
     state = first.state_dict()
-    first.close()
-    again = RayPlay(network, config(), workers=1)
+    again = start_play(1)
     again.load_state_dict(state)
     finished = {e.episode for r in collect(again, 20) for e in r.episodes}
-    again.close()
     assert min(state["unfinished"]) in finished
 
 
-def test_a_run_can_go_on_without_ray_and_with_it_again(network: NeuralNetwork) -> None:
-    actors = RayPlay(network, config(), workers=1)
+def test_a_run_can_go_on_without_ray_and_with_it_again(
+    start_play: Start, network: NeuralNetwork
+) -> None:
+    actors = start_play(1)
     collect(actors, 3)
     state = actors.state_dict()
-    actors.close()
-    local = InProcessPlay(network, config())
+    local = InProcessPlay(network, tiny())
     local.load_state_dict(state)
     played = [e.episode for _ in range(30) for r in local.collect(5) for e in r.episodes]
     assert set(played) & set(state["unfinished"].tolist())
-    back = RayPlay(network, config(), workers=1)
+    back = start_play(1)
     back.load_state_dict(local.state_dict())
     expected = local.state_dict()["unfinished"]
     np.testing.assert_array_equal(back.state_dict()["unfinished"], expected)
-    back.close()
 
 
-def test_workers_take_over_new_weights(network: NeuralNetwork) -> None:
-    play = RayPlay(network, tiny_config(train={"worker_update_freq_steps": 2}), workers=1)
-    versions = [play._version]
+def test_workers_take_over_new_weights(start_play: Start) -> None:
+    play = start_play(1, tiny_config(train={"worker_update_freq_steps": 2}))
+    versions = [play.weights_version]
     for _ in range(4):
         play.update_weights()
-        versions.append(play._version)
-    play.close()
+        versions.append(play.weights_version)
     assert versions == [0, 0, 1, 1, 2]
 
 
-def test_far_ahead_of_training_the_workers_pause(network: NeuralNetwork) -> None:
-    play = RayPlay(network, config(), workers=1)
-    collect(play, 1)
+def test_far_ahead_of_training_the_workers_pause(start_play: Start) -> None:
+    """They play so many rows ahead and no more, whether anybody takes them or not."""
+    play = start_play(1)
+    results = collect(play, 1)
     assert play.collect(-1_000_000) == []
-    play.close()
+    ahead = 0
+    while rows := sum(len(r.rows) for _ in range(5) for r in play.collect(-ahead)):
+        ahead += rows
+    assert results
+    assert ahead < 4 * play.lookahead_rows
 
 
-def test_the_collector_is_the_same_behind_ray() -> None:
-    stats = setup.make_stats(lambda: [], remote=True)
-    stats.tell("log", [Event("loss/total", 2.0, 1), Event("loss/total", 4.0, 2)])
-    assert len(stats.ask("get_state")["events"]) == 2
-    assert stats.ask("write", 2) == {"loss/total": 3.0}
-    copy = setup.make_stats(lambda: [], remote=True)
-    copy.tell("set_state", stats.ask("get_state"))
-    assert copy.ask("latest") == {"loss/total": 3.0}
+def test_the_collector_is_the_same_behind_ray(address: str) -> None:
+    actor = start_collector_actor(list)
+    actor.log.remote([Event("loss/total", 2.0, 1), Event("loss/total", 4.0, 2)])
+    assert len(ray.get(actor.get_state.remote())["events"]) == 2
+    assert ray.get(actor.write.remote(2)) == {"loss/total": 3.0}
+    copy = start_collector_actor(list)
+    copy.set_state.remote(ray.get(actor.get_state.remote()))
+    assert ray.get(copy.latest.remote()) == {"loss/total": 3.0}
 
 
-def test_a_collector_that_is_dead_does_not_keep_the_state_from_being_saved() -> None:
-    stats = setup.make_stats(lambda: [], remote=True)
-    stats.tell("log", [Event("loss/total", 2.0, 1)])
-    assert stats_state(stats.collector)()["events"] == [("loss/total", 2.0, 1)]
-    ray.kill(stats.collector)
-    assert stats_state(stats.collector)() == {}
+def test_a_collector_that_is_dead_does_not_keep_the_state_from_being_saved(address: str) -> None:
+    actor = start_collector_actor(list)
+    actor.log.remote([Event("loss/total", 2.0, 1)])
+    assert stats_state(actor)()["events"] == [("loss/total", 2.0, 1)]
+    ray.kill(actor)
+    assert stats_state(actor)() == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
