@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -130,7 +130,7 @@ def own_ray(cpus: int) -> Iterator[None]:
     """
     # A Redis that other Rays use is no place for this one's state.
     os.environ.pop("RAY_REDIS_ADDRESS", None)
-    with _private_folder() as folder:
+    with private_folder(_temporary_folders()) as folder:
         _use_token()
         try:
             import_ray(loopback=True)
@@ -167,8 +167,14 @@ def dead_processes() -> list[str]:
 
 
 @contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    bases = _temporary_folders()
+def private_folder(bases: Sequence[Path]) -> Iterator[Path]:
+    """A new folder, for this user only and while it lasts, in the first of ``bases`` that will do.
+
+    What killed processes left there is removed.
+
+    Raises:
+        NoRayError: none can be used; the message says why for each.
+    """
     for base in bases:
         _remove_stale(base)
     folder = _make_folder(bases)
@@ -188,7 +194,7 @@ def _temporary_folders() -> list[Path]:
     return [base for base in dict.fromkeys(found) if base.is_absolute() and base.is_dir()]
 
 
-def _make_folder(bases: list[Path]) -> Path:
+def _make_folder(bases: Sequence[Path]) -> Path:
     problems = []
     for base in bases:
         sample = f"{base}/{_FOLDER_PREFIX}12345678{_LONGEST_NAME}"
