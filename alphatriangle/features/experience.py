@@ -18,7 +18,8 @@ def rows_from_experiences(experiences: Iterable[Experience]) -> Rows:
     """Code experiences as compact rows.
 
     Raises:
-        ValueError: a state is not a position's features, or a policy names an illegal action.
+        ValueError: a state is not a position's features, a policy names an illegal action, or a
+            number is not finite: no loss with it would be.
     """
     items = list(experiences)
     n = len(items)
@@ -41,6 +42,8 @@ def rows_from_experiences(experiences: Iterable[Experience]) -> Rows:
                 raise ValueError(f"experience {i}: action {action} of its policy is not legal")
             rows.policies[i, index[action]] = probability
         rows.returns[i] = n_step_return
+        if not (np.isfinite(rows.returns[i]) and np.isfinite(rows.policies[i]).all()):
+            raise ValueError(f"experience {i}: its policy or its return is not finite")
     return rows
 
 

@@ -190,8 +190,8 @@ MUTANTS = [
         "            if False:",
         "tests/data",
     ),
-    Mutant("weights that are not finite", "commits/writer.py", "        self._check_finite(capture)\n", "", "tests/data/commits"),
-    Mutant("optimizer state that is not finite", "commits/writer.py", '("model_state_dict", "optimizer_state_dict")', '("model_state_dict",)', "tests/data/commits"),
+    Mutant("weights that are not finite", "commits/writer.py", "        self._check_finite(capture)\n", "", "tests/data/commits/test_not_finite.py"),
+    Mutant("optimizer state that is not finite", "commits/writer.py", '("model_state_dict", "optimizer_state_dict")', '("model_state_dict",)', "tests/data/commits/test_not_finite.py"),
     Mutant("reading back", "commits/writer.py", "            self._read_back(stored)\n", "", FAULTS),
     Mutant(
         "what was merged for a failed save is dropped",

@@ -129,3 +129,12 @@ def test_a_policy_over_illegal_actions_is_refused() -> None:
     illegal = next(a for a in range(360) if a not in policy)
     with pytest.raises(ValueError, match=f"action {illegal}"):
         rows_from_experiences([(state, {illegal: 1.0}, value)])
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(number: float) -> None:
+    (state, policy, value) = next(iter(experiences_from_rows(random_rows(1))))
+    action = next(iter(policy))
+    for bad in ((state, policy, number), (state, {action: number}, value)):
+        with pytest.raises(ValueError, match="experience 1: its policy or its return is not"):
+            rows_from_experiences([(state, policy, value), bad])
