@@ -179,10 +179,8 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
     except NotFiniteError as e:
         # Its last commit may be in the making.
         _close(data, "FAILED")
-        # Ray shows an error of a worker with the worker's traceback; ``cause`` is the error itself.
-        reason = getattr(e, "cause", e)
         advice = way_back(plan.config, plan.run_name, plan.steps_done)
-        raise TrainingDivergedError(f"{reason}; {advice}") from e
+        raise TrainingDivergedError(f"{e}; {advice}") from e
     finally:
         _close(data, "FAILED")
     outcome.uploads_waiting = data.uploads_left

@@ -73,6 +73,12 @@ class WorkersFailed(NamedTuple):
     reason: str
 
 
+class NotFinite(NamedTuple):
+    """From the supervisor, last: the network's answers cannot be played with, by any worker."""
+
+    reason: str
+
+
 class RayLost(NamedTuple):
     """From the supervisor, last: Ray does not do what it is asked any more."""
 

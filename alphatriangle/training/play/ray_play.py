@@ -17,6 +17,7 @@ from alphatriangle.training.play.messages import (
     Begin,
     Ended,
     NoRay,
+    NotFinite,
     Play,
     RayLost,
     Ready,
@@ -28,6 +29,7 @@ from alphatriangle.training.play.messages import (
 from alphatriangle.training.play.source import Ledger, sorted_episodes
 from alphatriangle.training.play.supervisor_link import SupervisorLink
 from alphatriangle.training.play.worker import pickle_weights
+from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.machine import core_count
 
 logger = logging.getLogger(__name__)
@@ -94,7 +96,7 @@ class RayPlay:
         self._lost_in_a_row = 0
         self._retry_at = 0.0
         self._has_been_ready = False
-        self._failure: WorkersFailedError | None = None
+        self._failure: WorkersFailedError | EvaluationNotFiniteError | None = None
         self.is_ready = False
         self.workers_replaced = 0
         self.process_ids: dict[int, int] = {}
@@ -155,6 +157,7 @@ class RayPlay:
 
         Raises:
             WorkersFailedError: they die again and again without a result.
+            EvaluationNotFiniteError: they cannot play with these weights.
         """
         if self._failure is not None:
             raise self._failure
@@ -223,6 +226,8 @@ class RayPlay:
                 self._failure = WorkersFailedError(
                     f"{reason}; {self._log} says more, --workers 0 plays without them"
                 )
+            case NotFinite(reason):
+                self._failure = EvaluationNotFiniteError(reason)
             case NoRay(reason) if not self._has_been_ready:
                 self._failure = WorkersFailedError(reason)
             case NoRay(reason) | RayLost(reason):

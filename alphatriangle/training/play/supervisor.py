@@ -29,6 +29,7 @@ from alphatriangle.training.play.messages import (
     Begin,
     Ended,
     NoRay,
+    NotFinite,
     Play,
     RayLost,
     Ready,
@@ -40,6 +41,7 @@ from alphatriangle.training.play.messages import (
     send,
 )
 from alphatriangle.training.play.worker import SelfPlayWorker
+from alphatriangle.utils.errors import NotFiniteError
 
 _TURN_SECONDS: Final = 0.1
 _ALIVE_SECONDS: Final = 1.0
@@ -115,6 +117,7 @@ class WorkerPool:
 
         Raises:
             WorkersFailedInARowError: workers end again and again without a result.
+            NotFiniteError: the network's answers are not finite; no other worker's would be.
         """
         import ray
         from ray.exceptions import RayError
@@ -189,6 +192,8 @@ class WorkerPool:
         sys.stderr.flush()
         self._deaths_in_a_row += 1
         if isinstance(error, RayTaskError):
+            if isinstance(error.cause, NotFiniteError):
+                raise error.cause
             self._errors_in_a_row += 1
             if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
                 raise WorkersFailedInARowError(f"self-play fails again and again: {reason}")
@@ -281,6 +286,8 @@ def main() -> None:
         last: NamedTuple = NoRay(str(e))
     except WorkersFailedInARowError as e:
         last = WorkersFailed(str(e))
+    except NotFiniteError as e:
+        last = NotFinite(str(e))
     except Exception as e:  # noqa: BLE001  (it belongs to the trainer, which begins again)
         traceback.print_exc()
         last = RayLost(_reason(e))

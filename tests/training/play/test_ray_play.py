@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+import torch
 
 from alphatriangle.config import Config
 from alphatriangle.data.commits.capture import stats_state
@@ -21,6 +22,7 @@ from alphatriangle.stats.collector import start_collector_actor
 from alphatriangle.training.play.in_process import InProcessPlay
 from alphatriangle.training.play.ray_play import RayPlay, WorkersFailedError
 from alphatriangle.training.play.ray_session import own_ray
+from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.machine import core_count
 from tests.conftest import make_network, tiny_config
 from tests.training.command import (
@@ -127,6 +129,17 @@ def test_an_error_in_a_worker_that_comes_again_ends_training(
     play = start_play(1)
     with pytest.raises(WorkersFailedError, match=r"WeightsMismatchError: .* is missing.*--workers"):
         collect(play, 1)
+
+
+def test_weights_that_cannot_be_played_with_end_training_at_once(
+    start_play: Start, network: NeuralNetwork
+) -> None:
+    with torch.no_grad():
+        network.model.policy_head.weight[0] = float("inf")
+    play = start_play(1)
+    with pytest.raises(EvaluationNotFiniteError, match="policy logits are not finite in 6 of 6"):
+        collect(play, 1)
+    assert play.workers_replaced == 0
 
 
 def test_workers_without_memory_end_training_with_a_word(
