@@ -28,8 +28,9 @@ def train(
 ) -> TrainingOutcome:
     """Train a run, or go on with it: what the command ``alphatriangle train`` does.
 
-    ``settings`` are over the preset's, ``{"train": {"batch_size": 128}}``. Called again with the
-    same arguments it goes on where it was, whatever ended it.
+    ``settings`` are over the preset's, or over those of a run that is gone on with:
+    ``{"train": {"batch_size": 128}}``. The environment says nothing here; it is for the command.
+    Called again with the same arguments it goes on where it was, whatever ended it.
 
     Raises:
         ConfigError: settings that cannot be used.

@@ -85,19 +85,26 @@ def print_json(value: Any) -> None:
 
 
 def given_settings(config: Path | None, set_: list[str] | None) -> Layer:
-    """What the person has set: a TOML file, over it ``--set``, over both the environment."""
+    """What the person has set: a TOML file, over it the environment, over both ``--set``."""
     written = read_settings(config) if config is not None else {}
-    return merge(
-        written, *[parse_setting(text) for text in set_ or []], from_environment(os.environ)
-    )
+    return merge(written, from_environment(os.environ), set_settings(set_))
 
 
-def environment_note() -> str | None:
-    """A line that says which settings come from the environment, where nobody else would see it."""
+def set_settings(set_: list[str] | None) -> Layer:
+    """What ``--set`` says; of two for the same field the last."""
+    return merge(*[parse_setting(text) for text in set_ or []])
+
+
+def environment_note(stronger: Layer) -> str | None:
+    """A line that says which settings come from the environment, where nobody else would see it.
+
+    Not those that the command itself sets to something else: ``stronger``.
+    """
     found = [
         f"{section}.{field}={value}"
         for section, fields in from_environment(os.environ).items()
         for field, value in fields.items()
+        if field not in stronger.get(section, {})
     ]
     return f"from the environment: {', '.join(found)}" if found else None
 

@@ -59,7 +59,7 @@ def show(
     source: Source = "laptop",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings over it.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="section.field=value, over both; repeatable.")
+        list[str] | None, typer.Option("--set", help="section.field=value, over all; repeatable.")
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -68,7 +68,7 @@ def show(
     """Print the settings of a preset or a run as TOML that explains itself.
 
     What it prints can be changed and given to train --config. Stronger than the preset are a file,
-    then --set, then the environment (ALPHATRIANGLE_TRAIN__BATCH_SIZE=128).
+    then the environment (ALPHATRIANGLE_TRAIN__BATCH_SIZE=128), then --set.
 
     Example:
 

@@ -21,6 +21,7 @@ from alphatriangle.cli.common import (
     given_settings,
     print_json,
     reported_errors,
+    set_settings,
 )
 from alphatriangle.cli.tables import scores_table
 from alphatriangle.config import PRESETS, merge
@@ -43,7 +44,7 @@ def train(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="section.field=value, over preset and file; repeatable."),
+        typer.Option("--set", help="section.field=value, over all but options; repeatable."),
     ] = None,
     run_name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     max_steps: Annotated[
@@ -79,8 +80,9 @@ def train(
 
     Without a terminal progress is a line every few seconds; --log-format json makes each an object.
 
-    Settings: the preset, over it the file, over that --set, over all of them the environment
-    (ALPHATRIANGLE_TRAIN__BATCH_SIZE=128).
+    Settings: the preset, over it the file, over that the environment
+    (ALPHATRIANGLE_TRAIN__BATCH_SIZE=128), over that --set and the other options. A run that is gone
+    on with has its own settings in place of a preset's.
 
     Examples:
 
@@ -101,10 +103,8 @@ def train(
         from alphatriangle.training.run_plan import TrainRequest, plan_run
 
         settings = given_settings(config, set_)
-        flags: dict[str, Any] = {"num_workers": workers, "seed": seed}
-        given = {name: value for name, value in flags.items() if value is not None}
-        if given:
-            settings = merge(settings, {"train": given})
+        flags = {"num_workers": workers, "seed": seed}
+        settings = merge(settings, {"train": _given(flags)})
         plan = plan_run(
             TrainRequest(
                 preset=preset,
@@ -118,7 +118,10 @@ def train(
         console = console_for(as_json)
         kind = JsonDisplay if log_format is LogFormat.json and not quiet else Display
         display = kind(console, quiet=quiet)
-        for note in (plan.message, environment_note()):
+        named = _given({**flags, "run_name": run_name, "max_steps": max_steps})
+        folder = _given({"root_data_dir": data_dir})
+        stronger = merge(set_settings(set_), {"train": named, "persistence": folder})
+        for note in (plan.message, environment_note(stronger)):
             if note is not None:
                 display.note(note)
         if plan.nothing_to_do:
@@ -136,6 +139,10 @@ def train(
             _print_outcome(console, outcome, str(plan.config.persistence.root_data_dir))
     if outcome.save_failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:

@@ -70,6 +70,22 @@ def build(layer: Layer) -> Config:
         raise ConfigError("; ".join(_describe(error) for error in e.errors())) from e
 
 
+def check(layer: Layer) -> None:
+    """Validate each setting of ``layer`` by itself, whatever the others will be.
+
+    Raises:
+        ConfigError: an unknown key or a bad value; one message for all of them.
+    """
+    _check_names(layer)
+    try:
+        Config.model_validate(layer)
+    except ValidationError as e:
+        # What does not belong to one field is about several: that is for :func:`build` to judge.
+        wrong = [error for error in e.errors() if len(error["loc"]) > 1]
+        if wrong:
+            raise ConfigError("; ".join(map(_describe, wrong))) from e
+
+
 def read_settings(path: Path) -> Layer:
     """The settings of a TOML file with one table a section, or of a run's ``configs.json``.
 

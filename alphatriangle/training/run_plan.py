@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from alphatriangle.config import Config, ConfigError, Layer, build, merge, preset
+from alphatriangle.config import (
+    Config,
+    ConfigError,
+    Layer,
+    PersistenceConfig,
+    build,
+    check,
+    merge,
+    preset,
+)
 from alphatriangle.data.commits.files import has_begun
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import (
@@ -54,7 +63,7 @@ class TrainRequest:
 
     preset: str | None = None
     settings: Layer | None = None
-    """Config file and --set, merged."""
+    """Config file, environment and --set, merged."""
     run_name: str | None = None
     max_steps: int | None = None
     resume: str = "auto"
@@ -95,59 +104,78 @@ def plan_run(request: TrainRequest) -> RunPlan:
     settings = request.settings or {}
     if request.data_dir is not None:
         settings = merge(settings, {"persistence": {"root_data_dir": str(request.data_dir)}})
-    # Bad settings are said first, whatever they would be used for.
-    fresh = build(merge(preset(request.preset or DEFAULT_PRESET), settings))
-    name = request.run_name or fresh.train.run_name
+    # Bad settings are said first, whatever they would be used for. Whether they fit together is
+    # judged with those of the run that they are for.
+    check(settings)
+    over_preset = merge(preset(request.preset or DEFAULT_PRESET), settings)
+    asked = _Asked(
+        request,
+        settings,
+        build({"persistence": over_preset.get("persistence", {})}).persistence,
+        request.run_name or settings.get("train", {}).get("run_name"),
+    )
+    name, persistence = asked.name, asked.persistence
     if name is not None:
         check_run_name(name)
     match request.resume:
         case "auto":
-            found = _find(fresh, name, request.preset)
+            found = _find(persistence, name, request.preset)
             if found is not None:
-                return _resume(request, settings, fresh, found)
-            if fresh.train.auto_resume_latest and latest_run(fresh.persistence) is not None:
-                return _from_source(request, settings, fresh, name, "latest")
-            return _start(request, settings, fresh, name)
+                return _resume(asked, found)
+            inherits = bool(settings.get("train", {}).get("auto_resume_latest"))
+            if inherits and latest_run(persistence) is not None:
+                return _from_source(asked, "latest")
+            return _start(asked)
         case "never":
-            if name is not None and _exists(fresh, name):
+            if name is not None and _exists(persistence, name):
                 raise RunExistsError(
                     f"run {name!r} exists and --resume never was given; "
                     "choose another --run-name, or leave --resume away to go on with it"
                 )
-            return _start(request, settings, fresh, name)
+            return _start(asked)
         case str(source):
-            return _from_source(request, settings, fresh, name, source)
+            return _from_source(asked, source)
 
 
-def _find(config: Config, name: str | None, preset_name: str | None) -> RunSummary | None:
+@dataclass(frozen=True)
+class _Asked:
+    """A request, and what is known before it is known which run it means."""
+
+    request: TrainRequest
+    settings: Layer
+    persistence: PersistenceConfig
+    """Where the runs are."""
+    name: str | None
+
+
+def _find(
+    config: PersistenceConfig, name: str | None, preset_name: str | None
+) -> RunSummary | None:
     """The run to go on with: the one named, else the latest unfinished, else the latest."""
     if name is not None:
-        return summarize_run(config.persistence, name) if _exists(config, name) else None
+        return summarize_run(config, name) if _exists(config, name) else None
     runs = [
         run
-        for run in summarize_runs(config.persistence)
+        for run in summarize_runs(config)
         if (run.commits or run.target_steps is not None or run.state == "damaged")
         and (preset_name is None or run.preset in (preset_name, None))
     ]
     return run_to_continue(runs) or next(iter(runs), None)
 
 
-def _exists(config: Config, name: str) -> bool:
-    return has_begun(PathManager(config.persistence, name))
+def _exists(config: PersistenceConfig, name: str) -> bool:
+    return has_begun(PathManager(config, name))
 
 
-def _start(request: TrainRequest, settings: Layer, fresh: Config, name: str | None) -> RunPlan:
-    chosen = request.preset or DEFAULT_PRESET
-    target = request.max_steps or fresh.train.max_steps
-    run_name = name or new_run_name(fresh.persistence, chosen)
-    config = build(
-        merge(
-            preset(chosen),
-            settings,
-            # What a new run begins with is for --resume to say.
-            {"train": {"run_name": run_name, "max_steps": target, "auto_resume_latest": False}},
-        )
-    )
+def _start(asked: _Asked) -> RunPlan:
+    chosen = asked.request.preset or DEFAULT_PRESET
+    run_name = asked.name or new_run_name(asked.persistence, chosen)
+    # What a new run begins with is for --resume to say.
+    own: dict[str, Any] = {"run_name": run_name, "auto_resume_latest": False}
+    if asked.request.max_steps is not None:
+        own["max_steps"] = asked.request.max_steps
+    config = build(merge(preset(chosen), asked.settings, {"train": own}))
+    target = config.train.max_steps
     source = config.train.load_checkpoint_path or config.train.load_buffer_path
     return RunPlan(
         config=config,
@@ -162,19 +190,22 @@ def _start(request: TrainRequest, settings: Layer, fresh: Config, name: str | No
     )
 
 
-def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSummary) -> RunPlan:
-    paths = PathManager(fresh.persistence, run.name)
-    info = read_run_info(paths) or _lost_info(run, fresh)
+def _resume(asked: _Asked, run: RunSummary) -> RunPlan:
+    request = asked.request
+    paths = PathManager(asked.persistence, run.name)
+    info = read_run_info(paths)
+    saved = _saved_settings(asked.persistence, run, paths, info)
+    info = info or _lost_info(run, saved)
     if request.preset is not None and info.preset not in (None, request.preset):
         raise ConfigError(
             f"run {run.name!r} was started with preset {info.preset}, not {request.preset}; "
             "leave --preset away to go on with it, or choose another --run-name"
         )
-    saved = _saved_settings(fresh, run, paths, info)
     target = info.target_steps
     message = f"going on with run {run.name!r} at step {run.step} of {target}"
-    if request.max_steps is not None:
-        target = request.max_steps
+    max_steps = request.max_steps or _other_max_steps(asked.settings, info)
+    if max_steps is not None:
+        target = max_steps
         message = f"going on with run {run.name!r} at step {run.step} to step {target}"
     elif run.step >= target:
         target = run.step + info.steps_per_round
@@ -185,8 +216,8 @@ def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSumma
     if run.commits:
         # It has a state of its own by now; where the first one came from is history.
         own |= {"load_checkpoint_path": None, "load_buffer_path": None}
-    root = {"persistence": {"root_data_dir": str(fresh.persistence.root_data_dir)}}
-    config = build(merge(saved, settings, root, {"train": own}))
+    root = {"persistence": {"root_data_dir": str(asked.persistence.root_data_dir)}}
+    config = build(merge(saved, asked.settings, root, {"train": own}))
     if run.commits:
         _check_fixed(run.name, build(saved), config)
     return RunPlan(
@@ -202,58 +233,60 @@ def _resume(request: TrainRequest, settings: Layer, fresh: Config, run: RunSumma
     )
 
 
-def _from_source(
-    request: TrainRequest, settings: Layer, fresh: Config, name: str | None, source: str
-) -> RunPlan:
+def _other_max_steps(settings: Layer, info: RunInfo) -> int | None:
+    """``train.max_steps`` among ``settings``, unless the run was begun with it: the same settings
+    once more mean the same as none."""
+    given: int | None = settings.get("train", {}).get("max_steps")
+    return None if given is None or int(given) == info.steps_per_round else int(given)
+
+
+def _from_source(asked: _Asked, source: str) -> RunPlan:
     """``--resume RUN`` goes on with that run, or lets the new run named begin with its state."""
+    request, name = asked.request, asked.name
     path = Path(source).expanduser()
     looks_like_path = path.suffix == ".pkl" or len(path.parts) > 1
     if not looks_like_path:
-        run = _source_run(fresh, source)
+        run = _source_run(asked.persistence, source)
         if name is None or name == run.name:
-            return _resume(request, settings, fresh, run)
-        return _fork(_resume(request, settings, fresh, run), run, fresh, name)
-    if name is not None and _exists(fresh, name):
+            return _resume(asked, run)
+        return _fork(_resume(asked, run), run, asked.persistence, name)
+    if name is not None and _exists(asked.persistence, name):
         raise RunExistsError(
             f"run {name!r} exists and cannot start from {source}; choose another --run-name"
         )
-    serializer = Serializer(fresh.persistence.allowed_globals)
+    serializer = Serializer(asked.persistence.allowed_globals)
     checkpoint = serializer.load_checkpoint(path)
     # The checkpoint says which network it is for; a preset asked for by name says otherwise.
     base = checkpoint.config if request.preset is None else preset(request.preset)
     explicit: Layer = {"train": {"load_checkpoint_path": str(path.absolute()), "run_name": None}}
-    layer = merge(base, settings, explicit)
+    layer = merge(base, asked.settings, explicit)
     steps = build(layer).train.max_steps
-    plan = _start(
-        replace(request, max_steps=request.max_steps or checkpoint.global_step + steps),
-        layer,
-        fresh,
-        name,
-    )
+    target = request.max_steps or checkpoint.global_step + steps
+    plan = _start(replace(asked, request=replace(request, max_steps=target), settings=layer))
     return replace(plan, steps_done=checkpoint.global_step, steps_per_round=steps)
 
 
-def _source_run(config: Config, name: str) -> RunSummary:
+def _source_run(config: PersistenceConfig, name: str) -> RunSummary:
     """The run that ``--resume`` names; ``latest`` is the one that was committed to last."""
     if name == "latest":
-        found = latest_run(config.persistence)
+        found = latest_run(config)
         if found is None:
             raise RunNotFoundError(
-                f"--resume latest: no run in {config.persistence.root_data_dir} has a commit"
+                f"--resume latest: no run in {config.root_data_dir} has a commit"
             )
         return found
     try:
-        paths = existing_run(config.persistence, name)
+        paths = existing_run(config, name)
     except RunNotFoundError as e:
         raise RunNotFoundError(f"--resume {name}: {e}; a path ends in .pkl") from e
     if not _exists(config, name):
         raise RunNotFoundError(f"--resume {name}: nothing was ever saved in {paths.run}")
-    return summarize_run(config.persistence, name)
+    return summarize_run(config, name)
 
 
-def _fork(plan: RunPlan, run: RunSummary, fresh: Config, name: str) -> RunPlan:
+def _fork(plan: RunPlan, run: RunSummary, config: PersistenceConfig, name: str) -> RunPlan:
     """What ``plan`` would do with ``run``, in a new run that begins with its newest commit."""
-    if _exists(fresh, name):
+    if _exists(config, name):
         raise RunExistsError(
             f"run {name!r} exists and cannot begin with the state of {run.name!r}; "
             "choose another --run-name"
@@ -273,19 +306,21 @@ def _fork(plan: RunPlan, run: RunSummary, fresh: Config, name: str) -> RunPlan:
     )
 
 
-def _lost_info(run: RunSummary, config: Config) -> RunInfo:
+def _lost_info(run: RunSummary, saved: Layer) -> RunInfo:
     """A run without ``run.json``: its commits are what counts."""
-    steps = config.train.max_steps
+    steps = build(saved).train.max_steps
     return RunInfo(run_name=run.name, created_at="", target_steps=steps, steps_per_round=steps)
 
 
-def _saved_settings(config: Config, run: RunSummary, paths: PathManager, info: RunInfo) -> Layer:
+def _saved_settings(
+    config: PersistenceConfig, run: RunSummary, paths: PathManager, info: RunInfo | None
+) -> Layer:
     """Those of ``configs.json``; without it those in the newest checkpoint, or the preset's."""
     saved = read_configs(paths)
     if saved is None and run.commits:
-        checkpoint = load_for_reading(config.persistence, run.name).checkpoint_data
+        checkpoint = load_for_reading(config, run.name).checkpoint_data
         saved = checkpoint.config if checkpoint is not None else None
-    return saved or preset(info.preset or DEFAULT_PRESET)
+    return saved or preset((info and info.preset) or DEFAULT_PRESET)
 
 
 def _check_fixed(name: str, saved: Config, wanted: Config) -> None:

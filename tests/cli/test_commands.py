@@ -362,17 +362,52 @@ def test_a_pipe_that_closes_early_is_no_error(trained: Path) -> None:
     process.wait(60)
 
 
-def test_settings_come_from_file_and_command_line(tmp_path: Path) -> None:
-    """The command line is stronger than the file, the file stronger than the preset."""
-    (tmp_path / "c.toml").write_text("[train]\nbatch_size = 8\nlearning_rate = 0.5\n")
-    result = alphatriangle(
-        "train", "--preset", "quick", "--workers", "0", "--max-steps", "2", "--run-name", "r",
-        *tiny_settings(), "--config", "c.toml", "--set", "train.batch_size=12", cwd=tmp_path,
-    )  # fmt: skip
+def test_options_are_stronger_than_the_environment_that_than_the_file(tmp_path: Path) -> None:
+    """And the file than the preset, or than the run's own where one is gone on with. What is said
+    to come from the environment does."""
+    (tmp_path / "c.toml").write_text(
+        "[train]\nbatch_size = 8\nlearning_rate = 0.5\nweight_decay = 0.25\nseed = 1\n"
+    )
+    variables = {
+        "ALPHATRIANGLE_TRAIN__BATCH_SIZE": "10",
+        "ALPHATRIANGLE_TRAIN__LEARNING_RATE": "0.25",
+        "ALPHATRIANGLE_TRAIN__SEED": "2",
+        "ALPHATRIANGLE_TRAIN__MAX_STEPS": "3",
+        "ALPHATRIANGLE_TRAIN__RUN_NAME": "of-the-environment",
+        "ALPHATRIANGLE_TRAIN__NUM_WORKERS": "1",
+        "ALPHATRIANGLE_PERSISTENCE__ROOT_DATA_DIR": str(tmp_path / "elsewhere"),
+    }
+    environment = {**os.environ, **variables}
+    small = [w for w in tiny_settings() if w != "--set" and not w.startswith("train.batch_size")]
+    file, tiny = ["--config", "c.toml"], [w for text in small for w in ("--set", text)]
+    options = [
+        "--workers", "0", "--max-steps", "2", "--run-name", "r", "--seed", "3",
+        "--data-dir", "data", "--set", "train.batch_size=11", "--set", "train.batch_size=12",
+    ]  # fmt: skip
+    first = ["train", "--preset", "quick", *tiny, *file, *options]
+    result = alphatriangle(*first, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr
-    saved = json.loads((tmp_path / ".alphatriangle_data/runs/r/configs.json").read_text())
-    assert saved["train"]["batch_size"] == 12
-    assert saved["train"]["learning_rate"] == 0.5
+    assert "from the environment: train.learning_rate=0.25\n" in result.stdout
+    saved = json.loads((tmp_path / "data/runs/r/configs.json").read_text())["train"]
+    assert (saved["batch_size"], saved["learning_rate"]) == (12, 0.25)
+    assert (saved["weight_decay"], saved["seed"], saved["num_workers"]) == (0.25, 3, 0)
+    # Over the run's own, too: the environment, where nothing of the command says otherwise.
+    del environment["ALPHATRIANGLE_TRAIN__SEED"]
+    again = ["train", "--data-dir", "data", "--workers", "0", "--run-name", "r"]
+    result = alphatriangle(*again, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr
+    note = "from the environment: train.batch_size=10, train.learning_rate=0.25, train.max_steps=3"
+    assert note + "\n" in result.stdout
+    saved = json.loads((tmp_path / "data/runs/r/configs.json").read_text())["train"]
+    assert (saved["batch_size"], saved["learning_rate"], saved["max_steps"]) == (10, 0.25, 3)
+    assert (saved["weight_decay"], saved["seed"]) == (0.25, 3)
+    # What is shown as the settings is what training would take.
+    shown = alphatriangle(
+        "config", "show", "quick", *file, "--set", "train.batch_size=12", "--json",
+        cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    facts = json.loads(shown.stdout)["train"]
+    assert (facts["batch_size"], facts["learning_rate"], facts["weight_decay"]) == (12, 0.25, 0.25)
 
 
 def test_the_command_that_runs_show_prints_repeats_the_run(trained: Path, tmp_path: Path) -> None:

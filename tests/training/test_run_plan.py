@@ -105,6 +105,45 @@ def test_settings_are_those_of_the_run_not_of_the_moment(tmp_path: Path) -> None
     assert changed.config.train.batch_size == 16
 
 
+def test_settings_are_judged_with_those_of_the_run_they_are_for(tmp_path: Path) -> None:
+    """No preset has a say in a run that is there: what it has is all that counts."""
+    own = merge(tiny(), {"train": {"lr_scheduler_eta_min": 0.00001}})
+    carry_out(plan(tmp_path, preset="quick", settings=own, run_name="r"), 10)
+    lower = {"train": {"learning_rate": 0.00005}}
+    for request in ({}, {"run_name": "r"}, {"resume": "r"}, {"resume": "r", "run_name": "b"}):
+        again = plan(tmp_path, settings=lower, **request)
+        assert again.config.train.learning_rate == 0.00005
+    with pytest.raises(ConfigError, match=r"eta_min 0\.0001 exceeds learning_rate 5e-05"):
+        plan(tmp_path, preset="laptop", settings=lower)
+    with pytest.raises(ConfigError, match=r"eta_min 1e-05 exceeds learning_rate 5e-06"):
+        plan(tmp_path, run_name="r", settings={"train": {"learning_rate": 0.000005}})
+    for wrong in ({"train": {"batch_size": 0}}, {"train": {"batch_sice": 1}}, {"trian": {}}):
+        for name in ("r", "new"):
+            with pytest.raises(ConfigError, match=r"batch_size is 0|did you mean"):
+                plan(tmp_path, run_name=name, settings=wrong)
+
+
+def test_max_steps_among_the_settings_is_the_total_too(tmp_path: Path) -> None:
+    """As --max-steps, unless it is what the run was begun with: a file given again is no wish."""
+
+    def asked(steps: int) -> RunPlan:
+        settings = merge(tiny(), {"train": {"max_steps": steps}})
+        return plan(tmp_path, preset="quick", settings=settings)
+
+    carry_out(asked(40), 40)
+    assert asked(40).target_steps == 80
+    assert (asked(50).target_steps, asked(50).steps_per_round) == (50, 40)
+    carry_out(asked(50), 50)
+    assert asked(50).nothing_to_do
+    assert asked(40).target_steps == 90
+
+
+def test_a_run_without_its_record_goes_on_to_where_its_settings_say(tmp_path: Path) -> None:
+    carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="r", max_steps=50), 10)
+    (tmp_path / "data/runs/r/run.json").unlink()
+    assert plan(tmp_path, run_name="r").target_steps == 50
+
+
 def test_what_a_run_is_cannot_change(tmp_path: Path) -> None:
     carry_out(plan(tmp_path, preset="quick", settings=tiny(), run_name="r"), 10)
     with pytest.raises(ConfigError, match=r"train\.seed is 0 in run 'r' and cannot become 4"):
