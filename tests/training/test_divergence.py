@@ -113,18 +113,22 @@ def test_one_number_that_is_not_finite(
     assert after.global_step == STEPS
 
 
-def test_the_command_that_goes_back_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(monkeypatch, 10, "gradient")
+@pytest.mark.parametrize(("at_step", "goes_on"), [(3, "r"), (10, "r-2")])
+def test_the_command_that_goes_back_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_step: int, goes_on: str
+) -> None:
+    """Before the first commit it is the run itself that begins again."""
+    spoil(monkeypatch, at_step, "gradient")
     with pytest.raises(TrainingDivergedError) as raised:
         run(tmp_path)
-    told = re.search(r"; (alphatriangle [^;]*) goes on", str(raised.value))
+    told = re.search(r"; (alphatriangle [^;]*) (goes on|begins again)", str(raised.value))
     assert told is not None
     for command in told[1].split(" && "):
         result = alphatriangle(*shlex.split(command)[1:])
         assert result.returncode == 0, result.stderr
-    facts = show(tmp_path, "r-2")
+    facts = show(tmp_path, goes_on)
     assert (facts["step"], facts["state"]) == (STEPS, "complete")
-    configs = json.loads((tmp_path / "runs/r-2/configs.json").read_text())
+    configs = json.loads((tmp_path / "runs" / goes_on / "configs.json").read_text())
     assert configs["train"]["learning_rate"] == 0.0002
 
 
