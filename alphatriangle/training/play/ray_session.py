@@ -111,9 +111,12 @@ def cluster(address: str) -> Iterator[None]:
         ray.init(address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     except (Exception, SystemExit) as e:
         # Ray raises bare exceptions here and, of its own, some that are no RayError.
+        token = ""
+        if "InvalidAuthToken" in f"{e} {e.__cause__}":
+            token = " (it wants its token: RAY_AUTH_MODE=token, and ~/.ray/auth_token from there)"
         raise NoRayError(
-            f"the Ray at {address!r}, which RAY_ADDRESS names, cannot be joined: {_said(e)}; "
-            "unset RAY_ADDRESS to use this machine alone, or --workers 0 to do without Ray"
+            f"the Ray at {address!r}, which RAY_ADDRESS names, cannot be joined: {_said(e)}{token};"
+            " unset RAY_ADDRESS to use this machine alone, or --workers 0 to do without Ray"
         ) from e
     try:
         yield
