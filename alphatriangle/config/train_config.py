@@ -43,7 +43,8 @@ class TrainConfig(Section):
     worker_update_freq_steps: int = Field(default=5, ge=1)
     """Training steps between two updates of the weights that self-play uses."""
     replay_ratio: float = Field(default=2.0, gt=0.0, le=1000.0)
-    """How often a row is sampled on average: it paces training against self-play."""
+    """How often a row is sampled on average: it paces training against self-play. Changed on a
+    resume, it paces what comes; so do batch_size and min_buffer_size_to_train."""
 
     buffer_capacity: int = Field(default=100_000, ge=1)
     """Rows that the replay buffer holds; the oldest go first."""
@@ -63,7 +64,8 @@ class TrainConfig(Section):
     per_beta_final: float = Field(default=1.0, ge=0.0, le=1.0)
     """The same at the end of annealing."""
     per_beta_anneal_steps: int | None = Field(default=None, ge=1)
-    """Steps of annealing; none means max_steps."""
+    """Steps of annealing; none means until max_steps. It never goes back: not in a run that is made
+    longer either."""
     per_epsilon: float = Field(default=1e-3, gt=0.0)
     """Added to every |TD error| so that no row is lost from sight."""
 
@@ -75,19 +77,20 @@ class TrainConfig(Section):
     optimizer_type: Literal["AdamW", "Adam", "SGD"] = "AdamW"
     """The optimizer; SGD uses momentum 0.9."""
     learning_rate: float = Field(default=2e-3, gt=0.0)
-    """Its rate at the start."""
+    """Its rate at the start. Another one on a resume is its rate from there on, where its schedule
+    begins anew; otherwise the rate never rises, in a run that is made longer neither."""
     weight_decay: float = Field(default=1e-4, ge=0.0)
     """Its weight decay."""
     gradient_clip_value: float | None = Field(default=5.0, gt=0.0)
     """Largest norm of the gradient; none means no clipping."""
     lr_scheduler_type: Literal["StepLR", "CosineAnnealingLR"] | None = "CosineAnnealingLR"
-    """How the rate falls."""
+    """How the rate falls. Changed on a resume, schedules go on from the rate there is."""
     lr_scheduler_step_size: int = Field(default=10_000, ge=1)
     """StepLR: steps between two falls."""
     lr_scheduler_gamma: float = Field(default=0.3, gt=0.0, le=1.0)
     """StepLR: factor of a fall."""
     lr_scheduler_t_max: int | None = Field(default=None, ge=1)
-    """Cosine: steps until the lowest rate, which then stays; none means max_steps."""
+    """Cosine: steps until the lowest rate, which then stays; none means until max_steps."""
     lr_scheduler_eta_min: float = Field(default=1e-4, ge=0.0)
     """Cosine: the lowest rate."""
     policy_loss_weight: float = Field(default=1.0, ge=0.0)

@@ -15,6 +15,7 @@ from alphatriangle.features.encoder import encode, legal_and_policy_into
 from alphatriangle.features.experience import experiences_from_rows, rows_from_experiences
 from alphatriangle.features.symmetry import draw_views
 from alphatriangle.game.geometry import ACTIONS, MAX_LEGAL, SLOTS
+from alphatriangle.rl import schedule
 from alphatriangle.utils.errors import TrainingDivergedError
 from alphatriangle.utils.seeding import STREAM_SAMPLE, STREAM_VIEW, derive_key, draw_shares
 from alphatriangle.utils.sum_tree import SumTree
@@ -44,7 +45,8 @@ class ExperienceBuffer:
         # Whose row numbers these are: in one run, rows of one lineage and number are the same row.
         self.lineage = uuid.uuid4().hex
         self.batches_sampled = 0
-        self._beta_steps = config.per_beta_anneal_steps or config.max_steps
+        self.beta = schedule.beta(config)
+        """Exponent of the importance weights, by training step."""
 
     def __len__(self) -> int:
         return min(self.total_added, self.capacity)
@@ -108,12 +110,6 @@ class ExperienceBuffer:
         """All rows as ``Experience`` tuples, oldest first, decoded one by one."""
         return experiences_from_rows(self.rows(self.oldest, self.total_added))
 
-    def beta(self, step: int) -> float:
-        """Exponent of the importance weights at a training step, annealed linearly."""
-        share = min(step / self._beta_steps, 1.0)
-        initial, final = self._config.per_beta_initial, self._config.per_beta_final
-        return initial + (final - initial) * share
-
     def draw(
         self, batch_size: int, step: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -137,7 +133,7 @@ class ExperienceBuffer:
         masses = (np.arange(batch_size) + uniform) / batch_size * total
         indices = self._priorities.find(masses, n)
         probabilities = self._priorities.leaves[indices].astype(np.float64) / total
-        raw = (n * probabilities) ** -self.beta(step)
+        raw = (n * probabilities) ** -self.beta.at(step)
         return indices, (raw / raw.max()).astype(np.float32)
 
     def gather(self, indices: npt.NDArray[np.int64]) -> Rows:

@@ -40,6 +40,15 @@ class FlatOptimizer:
         self.torch = _make([self._flat], config)
         self._state = FlatState({}, ())
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.torch.param_groups[0]["lr"])
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self.torch.param_groups[0]["lr"] = rate
+
     def zero_grad(self) -> None:
         """Set all gradients to zero, in place."""
         assert self._flat.grad is not None
@@ -96,7 +105,7 @@ class FlatOptimizer:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`state_dict` returned.
+        """Put back what :meth:`state_dict` returned, but for the learning rate and weight decay.
 
         Raises:
             OptimizerMismatchError: it belongs to other parameters.
@@ -123,9 +132,11 @@ class FlatOptimizer:
                         f"file {found}, model {tuple(view.shape)}"
                     )
                 view.copy_(saved)
-        self.torch.load_state_dict(
-            {"state": {0: flat} if flat else {}, "param_groups": [{**group, "params": [0]}]}
-        )
+        (own,) = self.torch.param_groups
+        group = group | {"params": [0]} | {name: own[name] for name in ("lr", "weight_decay")}
+        # Schedulers of torch leave it in files of theirs.
+        group.pop("initial_lr", None)
+        self.torch.load_state_dict({"state": {0: flat} if flat else {}, "param_groups": [group]})
 
 
 def _make(parameters: list[torch.nn.Parameter], config: TrainConfig) -> Optimizer:

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.optim.lr_scheduler import LambdaLR
 
 from alphatriangle.config import TrainConfig
 from alphatriangle.nn import NeuralNetwork
+from alphatriangle.rl import schedule
 from alphatriangle.rl.optimizer import FlatOptimizer
+from alphatriangle.rl.schedule import Course
 from alphatriangle.utils.device import choose_dtype
 from alphatriangle.utils.errors import TrainingDivergedError
 from alphatriangle.utils.finite import all_finite, first_not_finite
 from alphatriangle.utils.types import Batch
-
-
-def learning_rate_factor(config: TrainConfig, step: int) -> float:
-    """The learning rate at ``step`` over the one at the start. The cosine stays at its end."""
-    if config.lr_scheduler_type == "StepLR":
-        return config.lr_scheduler_gamma ** (step // config.lr_scheduler_step_size)
-    if config.lr_scheduler_type == "CosineAnnealingLR":
-        lowest = config.lr_scheduler_eta_min / config.learning_rate
-        share = min(step / (config.lr_scheduler_t_max or config.max_steps), 1.0)
-        return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * share))
-    return 1.0
 
 
 def project_onto_atoms(returns: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
@@ -49,10 +38,10 @@ class Trainer:
         self.config = config
         self.dtype = choose_dtype(config.training_dtype, network.device)
         self.optimizer = FlatOptimizer(network, config)
-        self.scheduler = LambdaLR(
-            self.optimizer.torch, lambda step: learning_rate_factor(self.config, step)
-        )
+        self.scheduler = schedule.learning_rate(config)
+        """The learning rate's course; the optimizer has the rate of the next step."""
         self.steps = 0
+        self._set_rate()
 
     def train_step(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.float32]]:
         """One step; returns metrics and the TD errors [B], return minus expected value.
@@ -98,12 +87,12 @@ class Trainer:
         norm = self.optimizer.clip_gradient(config.gradient_clip_value)
         if not all_finite([loss, norm, *self._statistics()]):
             raise self._diverged(loss)
-        learning_rate = self.scheduler.get_last_lr()[0]
+        learning_rate = self.optimizer.learning_rate
         self.optimizer.step()
         if not all_finite(self.optimizer.numbers()):
             raise self._diverged(loss)
-        self.scheduler.step()
         self.steps += 1
+        self._set_rate()
         with torch.no_grad():
             td_errors = returns - model.expected_value(value_logits.detach())
         metrics = {
@@ -112,10 +101,13 @@ class Trainer:
             "loss/value": value_loss.item(),
             "train/policy_entropy": mean_entropy.item(),
             "train/gradient_norm": norm.item(),
-            "train/learning_rate": float(learning_rate),
+            "train/learning_rate": learning_rate,
             "train/td_error": td_errors.abs().mean().item(),
         }
         return metrics, td_errors.cpu().numpy()
+
+    def _set_rate(self) -> None:
+        self.optimizer.learning_rate = self.scheduler.at(self.steps)
 
     def _statistics(self) -> list[torch.Tensor]:
         """The network's batch-norm statistics, which the forward pass has changed already."""
@@ -157,7 +149,13 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned.
+
+        The settings are those of the configuration: weight decay at once, a learning rate that has
+        been changed with its new course, from the present step on.
+        """
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
         self.steps = int(state["steps"])
+        saved, wanted = Course(**state["scheduler"]), schedule.learning_rate(self.config)
+        self.scheduler = saved.followed(wanted, self.steps)
+        self._set_rate()

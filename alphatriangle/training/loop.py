@@ -105,9 +105,7 @@ class TrainingLoop:
 
     def _rows_missing(self) -> int:
         """Rows that must still come before the next step; negative when self-play is ahead."""
-        train = self.parts.config.train
-        paced = (self.parts.global_step + 1) * train.batch_size / train.replay_ratio
-        needed = int(train.min_buffer_size_to_train + paced)
+        needed = int(self.parts.pace.at(self.parts.global_step + 1))
         self.view.rows_wanted = needed
         return needed - self.parts.buffer.total_added
 
@@ -159,7 +157,7 @@ class TrainingLoop:
             "train/rows": float(train.batch_size),
             "train/learner_seconds": learner_seconds,
             "buffer/rows": float(len(p.buffer)),
-            "buffer/beta": p.buffer.beta(step),
+            "buffer/beta": p.buffer.beta.at(step),
         }
         p.stats.log([Event(name, value, step) for name, value in metrics.items()])
         if step % p.config.stats.log_freq_steps == 0:
@@ -194,6 +192,8 @@ class TrainingLoop:
                 "play": p.play,
                 "progress": p.progress,
                 "gate": p.gating.gate,
+                "beta": p.buffer.beta,
+                "pace": p.pace,
             },
             episodes=episodes,
             metrics={name: score for name, score in scores.items() if score is not None},

@@ -26,6 +26,7 @@ from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.stats import StatsCollector
 from alphatriangle.training import setup
+from alphatriangle.training.courses import restore_pace, what_begins
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.judging.evaluation import (
     BASELINES,
@@ -222,6 +223,9 @@ def _prepare(
     progress = Progress()
     if state.checkpoint_data is not None:
         setup.restore_play(state.checkpoint_data, play, progress, config.train.seed)
+    for line in what_begins(config.train, trainer, buffer):
+        display.note(line)
+        logger.info("%s", line)
     # Everything fits: only now may the run say something else of itself than before.
     data.write_run_info(setup.describe_run(plan, data.run_info, trainer))
     data.save_run_config(config.model_dump(mode="json"))
@@ -240,11 +244,13 @@ def _prepare(
     gating = Gating(config, network, data, exact=workers == 0)
     if state.checkpoint_data is not None and "gate" in state.checkpoint_data.components:
         gating.resume(state.checkpoint_data.components["gate"])
+    pace = restore_pace(state, config.train)
     parts = setup.Parts(
-        config, network, trainer, buffer, play, progress, gating, stats, data, global_step=step
+        config, network, trainer, buffer, play, progress, gating, stats, data, pace, step
     )
     games = config.stats.evaluation_games
-    if games and progress.evaluation_before is None and not stop:
+    before_training = plan.is_new or step == 0
+    if games and before_training and progress.evaluation_before is None and not stop:
         with display.phase(f"the agent before training plays {games} games"):
             before = evaluate_agent(network, config, games, "agent before training")
         progress.evaluation_before = before._asdict()

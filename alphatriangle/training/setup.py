@@ -18,9 +18,11 @@ from alphatriangle.data.replay.segments import SegmentedExperiences
 from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState, RunInfo
 from alphatriangle.features import rows_from_experiences
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
-from alphatriangle.rl import ExperienceBuffer, Trainer
+from alphatriangle.rl import ExperienceBuffer, Trainer, schedule
+from alphatriangle.rl.schedule import Course
 from alphatriangle.stats import StatsCollector
 from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
+from alphatriangle.training.courses import saved_course
 from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.play.in_process import InProcessPlay
 from alphatriangle.training.play.ray_play import RayPlay
@@ -49,6 +51,8 @@ class Parts:
     gating: Gating
     stats: StatsCollector
     data: DataManager
+    pace: Course
+    """Rows that must have been played before a step."""
     global_step: int = 0
 
 
@@ -126,12 +130,14 @@ def restore_learner(
             trainer.load_state_dict(
                 {
                     "optimizer": checkpoint.optimizer_state_dict,
-                    "scheduler": checkpoint.components.get(
-                        "scheduler", trainer.scheduler.state_dict()
-                    ),
+                    "scheduler": saved_course(
+                        checkpoint, "scheduler", trainer.config, schedule.learning_rate
+                    ).state_dict(),
                     "steps": checkpoint.global_step,
                 }
             )
+            saved = saved_course(checkpoint, "beta", trainer.config, schedule.beta)
+            buffer.beta = saved.followed(buffer.beta, checkpoint.global_step)
         if state.buffer_data is not None:
             _restore_buffer(state.buffer_data, buffer)
     except WeightsMismatchError as e:

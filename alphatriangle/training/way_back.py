@@ -9,7 +9,10 @@ from alphatriangle.config import Config, PersistenceConfig, TrainConfig
 from alphatriangle.data.commits.files import StoredCommit, has_begun, list_commits, verify_file
 from alphatriangle.data.errors import DataError
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.data.serializer import Serializer
+from alphatriangle.rl import schedule
+from alphatriangle.training.courses import saved_course
 from alphatriangle.utils.finite import first_not_finite
 
 _CAREFUL_CLIP: Final = 5.0
@@ -23,22 +26,22 @@ def way_back(config: Config, run: str, began_at: int) -> str:
     """
     paths = PathManager(config.persistence, run)
     commits = list_commits(paths).commits
-    settings = [f"train.learning_rate={_lower_rate(config.train):.6g}"]
-    if config.train.gradient_clip_value is None:
-        settings.append(f"train.gradient_clip_value={_CAREFUL_CLIP}")
-    changes = [word for setting in settings for word in ("--set", setting)]
     where = _data_dir(config.persistence)
     if not commits:
+        changes = _careful(config.train, config.train.learning_rate)
         again = ["alphatriangle", "train", "--run-name", run, *changes, *where]
         return f"nothing was committed yet; {shlex.join(again)} begins again with a lower rate"
     # Those of the step it began with come last.
     candidates = sorted(commits, key=lambda stored: stored.commit.global_step == began_at)
     serializer = Serializer(config.persistence.allowed_globals)
-    found = next((s for s in candidates if _is_finite(paths, s, serializer)), None)
-    if found is None:
+    finite = ((s, checkpoint) for s in candidates if (checkpoint := _finite(paths, s, serializer)))
+    found, checkpoint = next(finite, (None, None))
+    if found is None or checkpoint is None:
         return "no commit is whole and finite; begin a new run with a lower rate"
     step, name = found.commit.global_step, _new_name(config.persistence, run)
     fork = ["alphatriangle", "runs", "fork", run, name, "--step", str(step), *where]
+    course = saved_course(checkpoint, "scheduler", config.train, schedule.learning_rate)
+    changes = _careful(config.train, course.at(step))
     train = ["alphatriangle", "train", "--run-name", name, *changes, *where]
     older = [s.commit.global_step for s in commits if s.commit.global_step < step]
     others = f" (so may be those before it: {', '.join(map(str, older))})" if older else ""
@@ -46,26 +49,31 @@ def way_back(config: Config, run: str, began_at: int) -> str:
     return f"the commit of step {step} is intact{others}; {commands} goes on with a lower rate"
 
 
-def _is_finite(paths: PathManager, stored: StoredCommit, serializer: Serializer) -> bool:
+def _finite(
+    paths: PathManager, stored: StoredCommit, serializer: Serializer
+) -> CheckpointData | None:
+    """The checkpoint of a commit that is whole, if it is finite."""
     try:
         file = stored.commit.of_kind("checkpoint")[0]
         verify_file(paths.run, file)
         checkpoint = serializer.load_checkpoint(paths.run / file.path)
     except DataError:
-        return False
-    return not (
-        first_not_finite(checkpoint.model_state_dict)
-        or first_not_finite(checkpoint.optimizer_state_dict)
-    )
+        return None
+    state = (checkpoint.model_state_dict, checkpoint.optimizer_state_dict)
+    return None if any(first_not_finite(part) for part in state) else checkpoint
 
 
-def _lower_rate(train: TrainConfig) -> float:
-    """A tenth, at most the default rate, at least what the schedule allows."""
+def _careful(train: TrainConfig, rate: float) -> list[str]:
+    """A tenth of ``rate``, the one in use, at most the default; with room for it to fall, and a
+    limit for the gradient."""
     default: float = TrainConfig.model_fields["learning_rate"].default
-    rate = min(train.learning_rate / 10, default)
-    if train.lr_scheduler_type == "CosineAnnealingLR":
-        rate = max(rate, train.lr_scheduler_eta_min)
-    return rate
+    lower = float(f"{min(rate / 10, default):.2g}")
+    settings = [f"train.learning_rate={lower:g}"]
+    if train.lr_scheduler_type == "CosineAnnealingLR" and lower < train.lr_scheduler_eta_min:
+        settings.append(f"train.lr_scheduler_eta_min={lower / 10:g}")
+    if train.gradient_clip_value is None:
+        settings.append(f"train.gradient_clip_value={_CAREFUL_CLIP}")
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def _new_name(config: PersistenceConfig, run: str) -> str:

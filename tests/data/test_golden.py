@@ -14,6 +14,7 @@ from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
 from alphatriangle.data.runs.summary import check_files
+from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.training.setup import restore_learner
 from tests.data.helpers import Training
 
@@ -43,6 +44,10 @@ def test_a_run_of_format_1_goes_on(tmp_path: Path) -> None:
     loaded = training.manager.load_initial_state()
     training.step = restore_learner(loaded, training.network, training.trainer, training.buffer)
     assert training.step == 3
+    # Its schedule was torch's own: the rate goes on where it was, and is that of the next step.
+    (rate,) = state.checkpoint_data.components["scheduler"]["_last_lr"]
+    assert training.trainer.optimizer.learning_rate == rate
+    assert training.buffer.beta == ExperienceBuffer(settings.train).beta
     training.commit()
     training.manager.close()
     again = DataManager(config, TrainConfig(run_name="golden"))

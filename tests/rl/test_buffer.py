@@ -145,7 +145,7 @@ def test_importance_weights_are_those_of_the_paper() -> None:
     buffer.add_rows(random_rows(40))
     errors = np.linspace(0.5, 2.0, 40).astype(np.float32)
     buffer.update_priorities(np.arange(40), errors)
-    assert (buffer.beta(0), buffer.beta(50), buffer.beta(500)) == pytest.approx((0.4, 0.7, 1.0))
+    assert [buffer.beta.at(step) for step in (0, 50, 500)] == pytest.approx([0.4, 0.7, 1.0])
     batch = buffer.sample(8, step=50)
     raw = (40 * errors[batch.indices] / errors.sum()) ** -0.7
     np.testing.assert_allclose(batch.weights.numpy(), raw / raw.max(), rtol=1e-4)

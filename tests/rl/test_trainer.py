@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphatriangle.config import Config, TrainConfig
+from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer, TrainingDivergedError
-from alphatriangle.rl.trainer import learning_rate_factor, project_onto_atoms
+from alphatriangle.rl.trainer import project_onto_atoms
 from tests.conftest import make_network, tiny_config
 from tests.features.test_encoder import random_rows
 
@@ -28,23 +28,6 @@ def test_the_projection_keeps_mass_and_mean(returns: list[float]) -> None:
     assert ((projected > 0).sum(dim=1) <= 2).all()
     clamped = torch.tensor(returns, dtype=torch.float32).clamp(-2, 8)
     torch.testing.assert_close((projected * SUPPORT).sum(dim=1), clamped, atol=1e-4, rtol=1e-4)
-
-
-def train_config(**fields: object) -> TrainConfig:
-    return TrainConfig.model_validate({"max_steps": 100, "learning_rate": 0.01, **fields})
-
-
-def test_schedules() -> None:
-    stairs = train_config(
-        lr_scheduler_type="StepLR", lr_scheduler_step_size=10, lr_scheduler_gamma=0.5
-    )
-    assert [learning_rate_factor(stairs, s) for s in (0, 9, 10, 25)] == [1, 1, 0.5, 0.25]
-    cosine = train_config(lr_scheduler_type="CosineAnnealingLR", lr_scheduler_eta_min=0.001)
-    assert learning_rate_factor(cosine, 0) == 1.0
-    assert learning_rate_factor(cosine, 50) == pytest.approx(0.55)
-    assert learning_rate_factor(cosine, 100) == pytest.approx(0.1)
-    assert learning_rate_factor(cosine, 500) == pytest.approx(0.1), "it stays at its end"
-    assert learning_rate_factor(train_config(lr_scheduler_type=None), 70) == 1.0
 
 
 def setup(config: Config) -> tuple[Trainer, ExperienceBuffer]:

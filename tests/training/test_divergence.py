@@ -129,7 +129,14 @@ def test_the_command_that_goes_back_works(
     facts = show(tmp_path, goes_on)
     assert (facts["step"], facts["state"]) == (STEPS, "complete")
     configs = json.loads((tmp_path / "runs" / goes_on / "configs.json").read_text())
-    assert configs["train"]["learning_rate"] == 0.0002
+    if at_step == 3:
+        assert configs["train"]["learning_rate"] == 0.0002
+        return
+    # A tenth of the rate that step 8 had come to, and that is the rate of the steps after it.
+    assert configs["train"]["learning_rate"] == 5.8e-05
+    assert configs["train"]["lr_scheduler_eta_min"] == 5.8e-06
+    log = (tmp_path / "runs" / goes_on / "logs/train.log").read_text()
+    assert "from step 8 on the learning rate goes from 5.8e-05 to 5.8e-06" in log
 
 
 @pytest.mark.parametrize(
