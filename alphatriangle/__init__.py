@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from alphatriangle.data.replay.codecs import register_codec
 from alphatriangle.utils.environment import prepare_environment
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ _HOMES: Final = {
 }
 
 prepare_environment()
+# Files of replay rows name their codec; where the puzzle's is, only the program knows.
+register_codec("alphatriangle", "alphatriangle.features.replay_codec:CODEC")
 
 
 def __getattr__(name: str) -> Any:

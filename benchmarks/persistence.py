@@ -47,7 +47,7 @@ def _compressed(rows: Rows, folder: Path) -> int:
     """Bytes of the rows that are new between two saves, as a segment."""
     from alphatriangle.data.replay.segments import write_segment
 
-    return write_segment(folder / "new.arrow", rows[:NEW_ROWS], 0).size
+    return write_segment(folder / "new.arrow", rows[:NEW_ROWS].columns(), 0, "alphatriangle").size
 
 
 def _slow_down(config_folder: Path, rows: Rows, threads: int) -> tuple[float, float]:

@@ -22,6 +22,7 @@ import torch
 from alphatriangle.data import DataManager
 from alphatriangle.features.experience import experiences_from_rows
 from alphatriangle.rl import ExperienceBuffer
+from alphatriangle.utils.types import Rows
 from benchmarks.state import TrainingState, load_rows, make_config
 from benchmarks.timing import quantile
 
@@ -114,7 +115,8 @@ def _load_ours(state: TrainingState) -> float:
         assert loaded.buffer_data is not None
         buffer = ExperienceBuffer(state.config.train)
         pieces = loaded.buffer_data.buffer_list.pieces()
-        buffer.load_state_dict(loaded.buffer_data.buffer_state(), pieces)
+        rows = (Rows(**piece) for piece in pieces)
+        buffer.load_state_dict(loaded.buffer_data.buffer_state(), rows)
         assert loaded.checkpoint_data is not None
         state.network.set_weights(loaded.checkpoint_data.model_state_dict)
         buffer.draw(256, 0)

@@ -66,7 +66,7 @@ def evaluate(
     Exit codes: 0 done; 2 bad input.
     """
     with reported_errors(debug):
-        from alphatriangle.data.replay.segments import write_episodes
+        from alphatriangle.data.replay.recordings import write_episodes
         from alphatriangle.game.players import PLAYERS
         from alphatriangle.training.agent import load_agent
         from alphatriangle.training.display.display import Display

@@ -119,7 +119,7 @@ def _new_game(
 def _recorded_game(
     data_dir: Path | None, run: str | None, games: Path | None, game: str
 ) -> tuple[str, Iterator[Frame]]:
-    from alphatriangle.data.replay.segments import read_episodes
+    from alphatriangle.data.replay.recordings import read_episodes
     from alphatriangle.viewer.frames import ReplayError, frames
     from alphatriangle.viewer.recordings import choose_game, recorded_games
 

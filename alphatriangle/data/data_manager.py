@@ -11,7 +11,6 @@ from typing import Any
 from alphatriangle.config import PersistenceConfig, TrainConfig
 from alphatriangle.data.commits.capture import (
     Capture,
-    ReplaySource,
     Staging,
     Stateful,
     stats_state,
@@ -27,8 +26,14 @@ from alphatriangle.data.elsewhere.mlflow_log import (
     open_run,
     tracking_uri,
 )
-from alphatriangle.data.errors import RunExistsError, SaveFailedError
+from alphatriangle.data.errors import (
+    ColumnsError,
+    RunExistsError,
+    SaveFailedError,
+    StateMismatchError,
+)
 from alphatriangle.data.path_manager import PathManager, new_run_name
+from alphatriangle.data.replay.source import CapturedReplay, ReplaySource
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
     latest_run,
@@ -45,6 +50,7 @@ from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.lock import RunLock
+from alphatriangle.utils.columns import schema_change, schema_of
 from alphatriangle.utils.global_rng import rng_state
 from alphatriangle.utils.mlflow_errors import mlflow_errors
 from alphatriangle.utils.types import Episode
@@ -203,8 +209,10 @@ class DataManager:
         self._writer = CommitWriter(self.paths, self.persist_config, self.serializer)
         self._writer.remove_garbage()
         if state.commit is not None:
-            lineage = None if state.buffer_data is None else state.buffer_data.lineage
-            self._writer.continue_from(without(state.commit, state.damaged_recordings), lineage)
+            buffer = state.buffer_data
+            lineage, columns = (buffer.lineage, buffer.schema_of_rows) if buffer else (None, {})
+            commit = without(state.commit, state.damaged_recordings)
+            self._writer.continue_from(commit, lineage, columns)
             before = [s for s in known.commits if s.commit.sequence <= state.commit.sequence]
             best = best_commit(before)
             self._best_sequence = best.commit.sequence if best else None
@@ -389,22 +397,14 @@ class DataManager:
             "components": {name: staging.copy(p.state_dict()) for name, p in components.items()},
             "rng_state": rng_state(),
         }
-        state, rows, first = None, None, 0
-        if buffer is not None:
-            priorities = buffer.priority_views()
-            state = buffer.counters()
-            state["priorities"] = None if priorities is None else staging.concatenate(priorities)
-            first = max(buffer.oldest, self._writer.rows_written(state["lineage"]))
-            rows = staging.rows(buffer.row_views(first, buffer.total_added))
+        replay = None if buffer is None else self._capture_replay(buffer)
         staging.finish()
         failpoint("capture.end")
         self._episodes_in_flight = len(self._unsaved_episodes)
         return Capture(
             global_step,
             fields,
-            state,
-            rows,
-            first,
+            replay,
             list(self._unsaved_episodes),
             metrics,
             stats,
@@ -412,6 +412,41 @@ class DataManager:
             best_sequence=self._best_sequence,
             allow_not_finite=allow_not_finite,
             held=frozenset(self.held),
+        )
+
+    def _capture_replay(self, buffer: ReplaySource) -> CapturedReplay:
+        """
+        Raises:
+            ColumnsError: its columns cannot be saved, or are not those of the rows before them.
+            StateMismatchError: it lacks rows that were saved of it.
+        """
+        assert self._writer is not None
+        staging, counters = self._staging, buffer.counters()
+        first = max(buffer.oldest, self._writer.rows_written(counters["lineage"]))
+        if first > buffer.total_added:
+            raise StateMismatchError(
+                f"the replay of run {self.run_name!r} has {buffer.total_added} rows, and {first} "
+                "have been saved: load what was saved into it first"
+            )
+        pieces = buffer.row_views(first, buffer.total_added)
+        try:
+            schema = schema_of(pieces[0])
+        except ValueError as e:
+            raise ColumnsError(f"the replay of run {self.run_name!r} cannot be saved: {e}") from e
+        before = self._writer.columns_of(counters["lineage"])
+        if before and (change := schema_change(before, schema)):
+            raise ColumnsError(
+                f"the replay of run {self.run_name!r} has rows already, and {change}; "
+                "begin another run with the new columns"
+            )
+        mutable = buffer.mutable_views().items()
+        return CapturedReplay(
+            codec_name=buffer.codec_name,
+            schema=schema,
+            counters=counters,
+            mutable={name: staging.concatenate(views) for name, views in mutable},
+            new_rows=staging.columns(pieces),
+            first_new_row=first,
         )
 
     def mark_best(self, step: int) -> None:

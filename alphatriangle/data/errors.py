@@ -129,3 +129,11 @@ class SaveFailedError(DataError):
 
 class StateNotFiniteError(SaveFailedError, NotFiniteError):
     """What was to be saved holds a NaN or an infinity: training could not go on from it."""
+
+
+class UnknownCodecError(DataError):
+    """Replay rows were coded by a codec that nobody has registered here."""
+
+
+class ColumnsError(DataError):
+    """Replay columns cannot be saved, or are not those that the rows before them have."""

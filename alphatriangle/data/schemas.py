@@ -11,9 +11,11 @@ import numpy.typing as npt
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from alphatriangle.utils.columns import Column
 from alphatriangle.utils.types import Experience
 
-FORMAT_VERSION = 1
+FORMAT_1 = "alphatriangle"
+"""The codec of the rows in files of format version 1, which do not name it."""
 
 
 class CheckpointData(BaseModel):
@@ -48,7 +50,8 @@ class BufferData(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 1
+    """2 where the fields below ``priorities`` say more than their defaults."""
     buffer_list: Any
     capacity: int | None = None
     total_added: int | None = None
@@ -59,6 +62,21 @@ class BufferData(BaseModel):
     lineage: str | None = None
     """Whose row numbers these are: segments may hold rows of one lineage only."""
     priorities: npt.NDArray[np.float32] | None = None
+    codec: str = FORMAT_1
+    """How the rows are coded in their segments."""
+    columns: dict[str, tuple[str, tuple[int, ...]]] = Field(default_factory=dict)
+    """What the rows are: name -> dtype and shape."""
+    mutable: dict[str, Any] = Field(default_factory=dict)
+    """Columns [N, ...] that change, oldest row first."""
+    counters: dict[str, Any] = Field(default_factory=dict)
+    """What else the replay counts."""
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        if self.format_version == 1:
+            # As packages that know no other version write it, and read it.
+            state["__dict__"] = {k: v for k, v in state["__dict__"].items() if k not in _SINCE_2}
+        return state
 
     def __len__(self) -> int:
         return len(self.buffer_list)
@@ -68,19 +86,31 @@ class BufferData(BaseModel):
         """``buffer_list``, typed."""
         return self.buffer_list  # type: ignore[no-any-return]
 
+    @property
+    def schema_of_rows(self) -> dict[str, Column]:
+        """``columns``, typed; empty where the codec fixes them."""
+        return {name: Column(*kind) for name, kind in self.columns.items()}
+
     def buffer_state(self) -> dict[str, Any]:
         """The state beside the rows, complete also for files that hold only a list."""
         count = len(self.buffer_list)
         total = count if self.total_added is None else self.total_added
-        return {
+        state = {
             "capacity": self.capacity,
             "total_added": total,
             "oldest": total - count,
+            "lineage": self.lineage,
+        }
+        if self.format_version > 1:
+            return {**self.counters, **state, "mutable": self.mutable}
+        return state | {
             "max_priority": self.max_priority,
             "batches_sampled": self.batches_sampled,
-            "lineage": self.lineage,
             "priorities": self.priorities,
         }
+
+
+_SINCE_2 = frozenset({"codec", "columns", "mutable", "counters"})
 
 
 def _safe_relative(path: str) -> str:

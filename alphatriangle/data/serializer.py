@@ -13,7 +13,7 @@ import pickle
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar, get_args
 
 import cloudpickle
 import numpy as np
@@ -32,8 +32,10 @@ from alphatriangle.data.errors import (
     UnsupportedFormatError,
     reading_failed,
 )
-from alphatriangle.data.replay.segments import SegmentedExperiences, SegmentRef
-from alphatriangle.data.schemas import FORMAT_VERSION, BufferData, CheckpointData
+from alphatriangle.data.replay.rows import SegmentedRows
+from alphatriangle.data.replay.segments import SegmentRef
+from alphatriangle.data.replay.source import CapturedReplay
+from alphatriangle.data.schemas import FORMAT_1, BufferData, CheckpointData
 from alphatriangle.data.storage import fs
 
 _PROTOCOL: Final = 5
@@ -86,7 +88,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def persistent_id(self, obj: Any) -> Any:
         # Asked of every object: an isinstance with an abstract class would be half of pickling.
-        if type(obj) is SegmentedExperiences:
+        if type(obj) is SegmentedRows:
             return (_SEGMENTS_TAG, [tuple(ref) for ref in obj.refs], obj.first, obj.end)
         return None
 
@@ -102,7 +104,7 @@ class _TrustedUnpickler(pickle.Unpickler):
         return _segments_from_id(pid, self._path)
 
 
-def _segments_from_id(pid: Any, path: Path) -> SegmentedExperiences:
+def _segments_from_id(pid: Any, path: Path) -> SegmentedRows:
     """Rebuild the sequence a persistent ID names; segments lie in a folder beside the file."""
     match pid:
         case (str(tag), list(items), int(first), int(end)) if tag == _SEGMENTS_TAG:
@@ -118,7 +120,8 @@ def _segments_from_id(pid: Any, path: Path) -> SegmentedExperiences:
             if not 0 <= first <= end:
                 raise CorruptBufferError(path, f"it names the rows [{first}, {end})")
             folder = path.resolve().parent / "segments"
-            return SegmentedExperiences(folder, refs, first, end)
+            # How they are coded stands in the record around them.
+            return SegmentedRows(folder, refs, first, end, FORMAT_1)
     raise CorruptBufferError(path, f"it has an unknown persistent ID {str(pid)[:80]!r}")
 
 
@@ -175,7 +178,9 @@ class Serializer:
         if not path.exists():
             raise BufferNotFoundError(f"there is no buffer file {path}")
         data = self._load(path, BufferData, CorruptBufferError, trusted)
-        _check_experiences(data, path)
+        if isinstance(data.buffer_list, SegmentedRows):
+            data.buffer_list.codec_name = data.codec
+        _check_rows(data, path)
         return data
 
     def save_config_json(self, configs: dict[str, Any], path: Path) -> fs.FileDigest:
@@ -205,7 +210,7 @@ class Serializer:
             if not isinstance(record, model):
                 raise corrupt(path, f"it holds a {type(record).__name__}, not a {model.__name__}")
             fields = dict(record.__dict__)
-            _check_format(path, fields.get("format_version", 1))
+            _check_format(path, fields.get("format_version", 1), model)
             # Unpickling fills fields without looking: look now.
             return model.model_validate(fields)
         except DataError:
@@ -219,20 +224,31 @@ class Serializer:
 
 
 def buffer_record(
-    state: dict[str, Any], segments_folder: Path, refs: Sequence[SegmentRef]
+    replay: CapturedReplay, segments_folder: Path, refs: Sequence[SegmentRef]
 ) -> BufferData:
-    """A ``BufferData`` of a buffer's ``state_dict`` and the segments that hold its rows."""
-    first, end = state["oldest"], state["total_added"]
+    """A ``BufferData`` of a captured replay and the segments that hold its rows."""
+    counters = dict(replay.counters)
+    first, end = counters.pop("oldest"), counters.pop("total_added")
+    common = {
+        "buffer_list": SegmentedRows(segments_folder, refs, first, end, replay.codec_name),
+        "total_added": end,
+        "oldest": first,
+        **{name: counters.pop(name) for name in ("capacity", "cursor", "lineage")},
+    }
+    if replay.codec_name == FORMAT_1:
+        return BufferData(
+            **common,
+            max_priority=counters["max_priority"],
+            batches_sampled=counters["batches_sampled"],
+            priorities=replay.mutable.get("priorities"),
+        )
     return BufferData(
-        buffer_list=SegmentedExperiences(segments_folder, refs, first, end),
-        capacity=state["capacity"],
-        total_added=end,
-        oldest=first,
-        cursor=state["cursor"],
-        max_priority=state["max_priority"],
-        batches_sampled=state["batches_sampled"],
-        lineage=state["lineage"],
-        priorities=state["priorities"],
+        format_version=2,
+        **common,
+        codec=replay.codec_name,
+        columns={name: tuple(kind) for name, kind in replay.schema.items()},
+        mutable=replay.mutable,
+        counters=counters,
     )
 
 
@@ -288,7 +304,7 @@ def parse_json(
         fields = json.loads(content, object_pairs_hook=_no_duplicates)
         if not isinstance(fields, dict):
             raise corrupt(path, "it is not a JSON object")
-        _check_format(path, fields.get("format_version", 1))
+        _check_format(path, fields.get("format_version", 1), model)
         return model.model_validate(fields)
     except ValidationError as e:
         first = e.errors()[0]
@@ -319,20 +335,21 @@ def _dump(record: BaseModel, path: Path) -> fs.FileDigest:
     return fs.write_atomically(path, write)
 
 
-def _check_format(path: Path, version: object) -> None:
-    if isinstance(version, int) and version > FORMAT_VERSION:
+def _check_format(path: Path, version: object, model: type[BaseModel]) -> None:
+    newest = max(get_args(model.model_fields["format_version"].annotation))
+    if isinstance(version, int) and version > newest:
         raise UnsupportedFormatError(
-            f"{path} has format version {version}, this package reads up to {FORMAT_VERSION}; "
+            f"{path} has format version {version}, this package reads up to {newest}; "
             "use a newer alphatriangle"
         )
 
 
-def _check_experiences(data: BufferData, path: Path) -> None:
+def _check_rows(data: BufferData, path: Path) -> None:
     """A plain list must hold experiences, and counters must fit the rows."""
     items = data.buffer_list
     if isinstance(items, collections.deque):
         items = data.buffer_list = list(items)
-    if not isinstance(items, list | SegmentedExperiences):
+    if not isinstance(items, list | SegmentedRows):
         raise CorruptBufferError(path, f"buffer_list is a {type(items).__name__}")
     if isinstance(items, list):
         for i, item in enumerate(items):
@@ -345,6 +362,9 @@ def _check_experiences(data: BufferData, path: Path) -> None:
         raise CorruptBufferError(path, f"{count} rows, but the counters say otherwise")
     if data.priorities is not None and data.priorities.shape != (count,):
         raise CorruptBufferError(path, f"{data.priorities.shape} priorities for {count} rows")
+    for name, values in data.mutable.items():
+        if not isinstance(values, np.ndarray) or values.shape[:1] != (count,):
+            raise CorruptBufferError(path, f"its column {name!r} has not {count} rows")
 
 
 def _experience_problem(item: object) -> str | None:

@@ -14,9 +14,9 @@ from alphatriangle.config.toml import differences
 from alphatriangle.data.commits.files import StoredCommit, list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
-from alphatriangle.data.replay.segments import SegmentedExperiences
+from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.runs.summary import RunSummary, read_run_info, summarize_run
-from alphatriangle.data.schemas import BufferData, RunInfo
+from alphatriangle.data.schemas import FORMAT_1, BufferData, RunInfo
 from alphatriangle.game.geometry import CELLS
 from alphatriangle.training.judging.evaluation import BASELINES, PlayerScore, evaluate_baseline
 from alphatriangle.utils.types import Episode, Rows
@@ -118,9 +118,9 @@ def _new_bytes(commits: Sequence[StoredCommit]) -> dict[int, int]:
 
 def _look_at(buffer: BufferData) -> Replay | None:
     items = buffer.buffer_list
-    if not isinstance(items, SegmentedExperiences) or len(items) == 0:
+    if not isinstance(items, SegmentedRows) or len(items) == 0 or buffer.codec != FORMAT_1:
         return None
-    rows = items.rows()
+    rows = Rows(**items.columns())
     decides = (rows.slots >= 0).any(axis=1)
     priorities = buffer.priorities
     return Replay(

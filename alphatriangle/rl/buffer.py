@@ -30,6 +30,8 @@ class ExperienceBuffer:
     how many batches were sampled before, nothing else.
     """
 
+    codec_name = "alphatriangle"
+
     def __init__(self, config: TrainConfig) -> None:
         self.capacity = config.buffer_capacity
         self._config = config
@@ -83,7 +85,11 @@ class ExperienceBuffer:
             self._columns.put(place, rows[start:end])
             start = end
 
-    def row_views(self, first: int, end: int) -> list[Rows]:
+    def row_views(self, first: int, end: int) -> list[dict[str, npt.NDArray[Any]]]:
+        """The columns of the rows numbered [first, end): see :meth:`_views`."""
+        return [rows.columns() for rows in self._views(first, end)]
+
+    def _views(self, first: int, end: int) -> list[Rows]:
         """The rows numbered [first, end) in order, in one or two pieces that alias the ring.
 
         Raises:
@@ -97,8 +103,8 @@ class ExperienceBuffer:
         return [self._columns[place] for place in self._stretches(first, end)]
 
     def rows(self, first: int, end: int) -> Rows:
-        """A copy of the rows numbered [first, end); see :meth:`row_views`."""
-        return Rows.concatenate(self.row_views(first, end))
+        """A copy of the rows numbered [first, end); see :meth:`_views`."""
+        return Rows.concatenate(self._views(first, end))
 
     def _stretches(self, first: int, end: int) -> list[slice]:
         """Where the rows [first, end) lie: one stretch of the ring, or two around its seam."""
@@ -204,16 +210,17 @@ class ExperienceBuffer:
             "lineage": self.lineage,
         }
 
-    def priority_views(self) -> list[npt.NDArray[np.float32]] | None:
-        """Priorities, oldest row first, in pieces that alias the ring; None when uniform."""
+    def mutable_views(self) -> dict[str, list[npt.NDArray[np.float32]]]:
+        """Priorities, oldest row first, in pieces that alias the ring; none when uniform."""
         if self._priorities is None:
-            return None
+            return {}
         leaves = self._priorities.leaves
-        return [leaves[place] for place in self._stretches(self.oldest, self.total_added)]
+        places = self._stretches(self.oldest, self.total_added)
+        return {"priorities": [leaves[place] for place in places]}
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything but the rows."""
-        views = self.priority_views()
+        views = self.mutable_views().get("priorities")
         return self.counters() | {"priorities": None if views is None else np.concatenate(views)}
 
     def load_state_dict(self, state: dict[str, Any], rows: Rows | Iterable[Rows]) -> None:

@@ -14,7 +14,7 @@ import torch
 from alphatriangle.config import Config
 from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.errors import StateMismatchError
-from alphatriangle.data.replay.segments import SegmentedExperiences
+from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState, RunInfo
 from alphatriangle.features import rows_from_experiences
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
@@ -34,6 +34,7 @@ from alphatriangle.utils.global_rng import seed_everything, set_rng_state
 from alphatriangle.utils.machine import core_count
 from alphatriangle.utils.mlflow_errors import mlflow_errors
 from alphatriangle.utils.seeding import STREAM_INIT, library_seed
+from alphatriangle.utils.types import Rows
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +150,9 @@ def restore_learner(
 
 def _restore_buffer(data: BufferData, buffer: ExperienceBuffer) -> None:
     items = data.buffer_list
-    if isinstance(items, SegmentedExperiences):
-        buffer.load_state_dict(data.buffer_state(), items.pieces())
+    if isinstance(items, SegmentedRows):
+        pieces = (Rows(**piece) for piece in items.pieces())
+        buffer.load_state_dict(data.buffer_state(), pieces)
         return
     rows = rows_from_experiences(items)
     buffer.load_state_dict(data.buffer_state(), rows)

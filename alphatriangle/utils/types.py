@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,20 @@ class Rows:
     slots: npt.NDArray[np.int8]  # [N, 3] shape in each slot, -1 empty
     policies: npt.NDArray[np.float32]  # [N, L]
     returns: npt.NDArray[np.float32]  # [N] n-step return
+
+    @classmethod
+    def zeros(cls, count: int) -> Rows:
+        """Rows of empty boards without shapes to place, to be filled."""
+        return cls(
+            np.zeros((count, 2), np.uint64),
+            np.zeros((count, 3), np.int8),
+            np.zeros((count, 144), np.float32),
+            np.zeros(count, np.float32),
+        )
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The same arrays by name; ``Rows(**columns)`` is the way back."""
+        return dict(self.__dict__)
 
     def __len__(self) -> int:
         return len(self.returns)

@@ -10,7 +10,7 @@ from alphatriangle.data.commits.files import verify_file
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataError
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.replay.segments import read_episodes
+from alphatriangle.data.replay.recordings import read_episodes
 from alphatriangle.utils.types import Episode
 
 

@@ -20,7 +20,7 @@ import typer
 from typer.testing import CliRunner
 
 from alphatriangle.cli.app import app
-from alphatriangle.data.replay.segments import read_episodes
+from alphatriangle.data.replay.recordings import read_episodes
 from tests.conftest import tiny_settings
 from tests.training.command import alphatriangle, commits, start, train_arguments
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from alphatriangle.config import Config
 from alphatriangle.data import DataManager
-from alphatriangle.data.replay.segments import SegmentedExperiences
+from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer
@@ -90,8 +90,8 @@ def reload(config: Config) -> LoadedTrainingState:
 def rows_of(state: LoadedTrainingState) -> Rows:
     assert state.buffer_data is not None
     items = state.buffer_data.buffer_list
-    assert isinstance(items, SegmentedExperiences)
-    return items.rows()
+    assert isinstance(items, SegmentedRows)
+    return Rows(**items.columns())
 
 
 def flip_bit(path: Path, position: int) -> None:

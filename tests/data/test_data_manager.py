@@ -28,7 +28,7 @@ from alphatriangle.data.errors import (
     SaveFailedError,
 )
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.replay.segments import read_episodes
+from alphatriangle.data.replay.recordings import read_episodes
 from alphatriangle.data.runs.summary import RunSummary, run_to_continue
 from alphatriangle.data.schemas import CheckpointData, RunInfo
 from alphatriangle.training.setup import restore_learner

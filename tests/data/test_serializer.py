@@ -241,9 +241,9 @@ def test_validation_happens_for_real(tmp_path: Path) -> None:
 
 def test_newer_formats_are_refused_with_both_versions(tmp_path: Path) -> None:
     path = tmp_path / "b.pkl"
-    record = BufferData.model_construct(buffer_list=[], format_version=2)
+    record = BufferData.model_construct(buffer_list=[], format_version=3)
     path.write_bytes(cloudpickle.dumps(record))
-    with pytest.raises(UnsupportedFormatError, match=r"version 2.*up to 1"):
+    with pytest.raises(UnsupportedFormatError, match=r"version 3.*up to 2"):
         Serializer().load_buffer(path)
 
 

@@ -139,6 +139,20 @@ MUTANTS = [
         FAULTS,
     ),
     Mutant(
+        "columns of a lineage do not change",
+        "data_manager.py",
+        "        if before and (change := schema_change(before, schema)):",
+        "        if False and (change := schema_change(before, schema)):",
+        "tests/data",
+    ),
+    Mutant(
+        "columns of merged segments are the same",
+        "replay/segments.py",
+        "            if not reader.schema.remove_metadata().equals(schema, check_metadata=True):",
+        "            if False:",
+        "tests/data",
+    ),
+    Mutant(
         "rows of another lineage are not mixed in",
         "commits/writer.py",
         "        if lineage != self._lineage or not self._segments:",
@@ -157,7 +171,7 @@ MUTANTS = [
     Mutant("seal of a commit", "commits/files.py", "    if _seal(commit) != record.seal:", "    if False:", ROT),
     Mutant(
         "digest of a segment that is read",
-        "replay/segments.py",
+        "replay/arrow_files.py",
         "    if sha256 is not None and hashlib",
         "    if False and hashlib",
         ROT,
@@ -171,9 +185,9 @@ MUTANTS = [
     ),
     Mutant(
         "digest of a recording that is merged",
-        "replay/segments.py",
-        "(_read_table(source, EPISODE_SCHEMA, sha256) for",
-        "(_read_table(source, EPISODE_SCHEMA) for",
+        "replay/recordings.py",
+        "(_read(source, sha256) for",
+        "(_read(source) for",
         "tests/data",
     ),
     Mutant(

@@ -95,6 +95,8 @@ class _Replay:
     def __init__(self, i: int) -> None:
         self.total_added, self.oldest, self._i = (i + 1) * ROWS, i * ROWS, i
 
+    codec_name = "alphatriangle"
+
     def counters(self) -> dict[str, Any]:
         return {
             "capacity": ROWS,
@@ -106,19 +108,15 @@ class _Replay:
             "lineage": "side-by-side",
         }
 
-    def priority_views(self) -> list[np.ndarray]:
-        return [np.full(ROWS, self._i, np.float32)]
+    def mutable_views(self) -> dict[str, list[np.ndarray]]:
+        return {"priorities": [np.full(ROWS, self._i, np.float32)]}
 
-    def row_views(self, first: int, end: int) -> list[Rows]:
+    def row_views(self, first: int, end: int) -> list[dict[str, np.ndarray]]:
         n = end - first
-        return [
-            Rows(
-                np.zeros((n, 2), np.uint64),
-                np.full((n, 3), -1, np.int8),
-                np.zeros((n, 144), np.float32),
-                np.full(n, self._i, np.float32),
-            )
-        ]
+        rows = Rows.zeros(n)
+        rows.slots[:] = -1
+        rows.returns[:] = self._i
+        return [rows.columns()]
 
 
 def _config(folder: Path) -> Config:
@@ -143,8 +141,8 @@ def _load_ours(folder: Path) -> Found:
     assert state.checkpoint_data is not None
     assert state.buffer_data is not None
     network = _one(state.checkpoint_data.model_state_dict.values())
-    rows = state.buffer_data.buffer_list.rows()
-    return Found(network, _one([rows.returns, state.buffer_data.priorities]))
+    rows = state.buffer_data.buffer_list.columns()
+    return Found(network, _one([rows["returns"], state.buffer_data.priorities]))
 
 
 # --- others: the newest state under one name, as their examples do

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from alphatriangle.data import Serializer
 from alphatriangle.data.commits.files import list_commits, read_commit
 from alphatriangle.data.errors import DataError
-from alphatriangle.data.replay.segments import read_episodes, read_segment
+from alphatriangle.data.replay.recordings import read_episodes
+from alphatriangle.data.replay.segments import read_segment
 from tests.conftest import tiny_config
 from tests.data.helpers import started
 from tests.durability.budget import SOAK, budget, report

@@ -22,9 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from alphatriangle.data.replay.source import CapturedReplay
 from alphatriangle.data.schemas import CheckpointData
+from alphatriangle.utils.columns import Columns
 from alphatriangle.utils.flat import FlatState
-from alphatriangle.utils.types import Episode, Rows
+from alphatriangle.utils.types import Episode
 
 logger = logging.getLogger(__name__)
 
@@ -42,27 +44,6 @@ class Stateful(Protocol):
         """Its state, in plain containers, arrays and tensors; they may alias what is in use."""
 
 
-class ReplaySource(Protocol):
-    """What saving needs of a replay buffer."""
-
-    @property
-    def total_added(self) -> int:
-        """Rows ever added: the number of the next one."""
-
-    @property
-    def oldest(self) -> int:
-        """Number of the oldest row still there."""
-
-    def counters(self) -> dict[str, Any]:
-        """Everything but the rows and their priorities, with the lineage of the row numbers."""
-
-    def row_views(self, first: int, end: int) -> Sequence[Rows]:
-        """The rows numbered [first, end) in order, in pieces that may alias what is in use."""
-
-    def priority_views(self) -> Sequence[npt.NDArray[np.float32]] | None:
-        """Their priorities, oldest row first, likewise; None when there are none."""
-
-
 @dataclass
 class Capture:
     """One consistent cut of the training state; nothing in it is shared with the trainer."""
@@ -70,9 +51,7 @@ class Capture:
     global_step: int
     fields: dict[str, Any]
     """Of the ``CheckpointData``, all but the step and what :meth:`checkpoint` finds out."""
-    buffer_state: dict[str, Any] | None
-    new_rows: Rows | None
-    first_new_row: int
+    replay: CapturedReplay | None
     episodes: list[Episode]
     metrics: dict[str, float] = field(default_factory=dict)
     stats_state: Callable[[], dict[str, Any]] = dict
@@ -209,14 +188,9 @@ class Staging:
             np.concatenate(pieces, out=target)
         return target
 
-    def rows(self, pieces: Sequence[Rows]) -> Rows:
-        """A copy of ``pieces``, joined."""
-        return Rows(
-            self.concatenate([p.boards for p in pieces]),
-            self.concatenate([p.slots for p in pieces]),
-            self.concatenate([p.policies for p in pieces]),
-            self.concatenate([p.returns for p in pieces]),
-        )
+    def columns(self, pieces: Sequence[Columns]) -> dict[str, npt.NDArray[Any]]:
+        """A copy of ``pieces``, at least one, joined."""
+        return {name: self.concatenate([p[name] for p in pieces]) for name in pieces[0]}
 
     def finish(self) -> None:
         """Carry out the copies of tensors."""

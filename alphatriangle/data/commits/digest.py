@@ -14,13 +14,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from alphatriangle.data.replay.segments import SegmentedExperiences
-from alphatriangle.data.schemas import BufferData, CheckpointData
-from alphatriangle.utils.types import Rows
+from alphatriangle.data.replay.rows import SegmentedRows
+from alphatriangle.data.schemas import FORMAT_1, BufferData, CheckpointData
+
+
+class _RowsOfFormat1(tuple[Any, ...]):
+    """Columns whose names are not digested, as when there were no others."""
 
 
 def state_digest(checkpoint: CheckpointData, buffer: BufferData | None) -> str:
     """sha256 (hex) over the training state."""
+    parts = digested_parts(checkpoint, buffer)
+    if buffer is not None and isinstance(parts["rows"], dict) and buffer.codec == FORMAT_1:
+        parts["rows"] = _RowsOfFormat1(parts["rows"].values())
+    return value_digest(parts)
+
+
+def digested_parts(checkpoint: CheckpointData, buffer: BufferData | None) -> dict[str, Any]:
+    """All that the digest covers, by name."""
     rng = {name: state for name, state in checkpoint.rng_state.items() if name != "python"}
     parts: dict[str, Any] = {
         "global_step": checkpoint.global_step,
@@ -35,8 +46,8 @@ def state_digest(checkpoint: CheckpointData, buffer: BufferData | None) -> str:
         state = buffer.buffer_state()
         parts["buffer"] = {name: value for name, value in state.items() if name != "lineage"}
         items = buffer.buffer_list
-        parts["rows"] = items.rows() if isinstance(items, SegmentedExperiences) else items
-    return value_digest(parts)
+        parts["rows"] = items.columns() if isinstance(items, SegmentedRows) else items
+    return parts
 
 
 def value_digest(value: Any) -> str:
@@ -61,9 +72,9 @@ def _feed(sha256: Any, value: Any) -> None:
         case np.ndarray():
             sha256.update(f"array {value.dtype.str} {value.shape}\n".encode())
             sha256.update(np.ascontiguousarray(value).data)
-        case Rows():
+        case _RowsOfFormat1():
             sha256.update(b"rows\n")
-            for column in (value.boards, value.slots, value.policies, value.returns):
+            for column in value:
                 _feed(sha256, column)
         case dict():
             sha256.update(f"dict {len(value)}\n".encode())

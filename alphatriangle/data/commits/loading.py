@@ -24,7 +24,7 @@ from alphatriangle.data.errors import (
     NoSoundCommitError,
 )
 from alphatriangle.data.path_manager import PathManager, existing_run
-from alphatriangle.data.replay.segments import SegmentedExperiences
+from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.schemas import (
     BufferData,
     CheckpointData,
@@ -141,7 +141,7 @@ def _check_belongs(
         raise CorruptCheckpointError(
             path, f"step {commit.global_step}, its checkpoint step {checkpoint.global_step}"
         )
-    if buffer is not None and isinstance(buffer.buffer_list, SegmentedExperiences):
+    if buffer is not None and isinstance(buffer.buffer_list, SegmentedRows):
         named = {(Path(f.path).name, f.sha256) for f in commit.of_kind("segment")}
         for ref in buffer.buffer_list.refs:
             if (ref.name, ref.sha256) not in named:

@@ -37,19 +37,16 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.replay.compaction import LARGEST_RECORDING, segments_to_merge
-from alphatriangle.data.replay.segments import (
-    SegmentRef,
-    merge_episodes,
-    merge_segments,
-    write_episodes,
-    write_segment,
-)
+from alphatriangle.data.replay.recordings import merge_episodes, write_episodes
+from alphatriangle.data.replay.segments import SegmentRef, merge_segments, write_segment
+from alphatriangle.data.replay.source import CapturedReplay
 from alphatriangle.data.schemas import Commit, CommittedFile, FileKind
 from alphatriangle.data.serializer import Serializer, buffer_record
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.background import Background
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.pace import Pace
+from alphatriangle.utils.columns import Schema, row_count
 from alphatriangle.utils.finite import first_not_finite
 
 logger = logging.getLogger(__name__)
@@ -96,6 +93,7 @@ class CommitWriter:
         self._segments: list[CommittedFile] = []
         self._recordings: list[CommittedFile] = []
         self._lineage: str | None = None
+        self._columns: Schema = {}
         self._linked_best: int | None = None
         # Files of the save that is being written.
         self._written: list[Path] = []
@@ -106,12 +104,16 @@ class CommitWriter:
             return 0
         return self._segments[-1].end or 0
 
-    def continue_from(self, commit: Commit, lineage: str | None) -> None:
+    def columns_of(self, lineage: str) -> Schema:
+        """What the rows of this lineage are; empty while nothing is known of it."""
+        return self._columns if lineage == self._lineage else {}
+
+    def continue_from(self, commit: Commit, lineage: str | None, columns: Schema) -> None:
         """Build on a commit of this run that has been loaded, and on the rows of its buffer."""
         self._committed = commit
         self._segments = commit.of_kind("segment")
         self._recordings = commit.of_kind("episodes")
-        self._lineage = lineage
+        self._lineage, self._columns = lineage, columns
 
     def start(self, capture: Capture) -> None:
         """Begin to write; the one before must have been collected."""
@@ -184,8 +186,10 @@ class CommitWriter:
                 f"{reason}; the commits before it are intact"
             ) from e
         written = sum(f.size for f in self._new_files(stored.commit))
-        state = capture.buffer_state
-        self.continue_from(stored.commit, None if state is None else state["lineage"])
+        if (replay := capture.replay) is None:
+            self.continue_from(stored.commit, None, {})
+        else:
+            self.continue_from(stored.commit, replay.counters["lineage"], replay.schema)
         try:
             self._point_links(stored.commit)
             self._apply_retention(capture.held)
@@ -242,8 +246,8 @@ class CommitWriter:
     def _commit(self, capture: Capture) -> StoredCommit:
         checkpoint, step = capture.checkpoint(), capture.global_step
         files: list[CommittedFile] = []
-        if capture.buffer_state is not None:
-            files += self._write_buffer(capture, step)
+        if capture.replay is not None:
+            files += self._write_buffer(capture.replay, step)
         path = unused(self._paths.checkpoint(step))
         digest = self._serializer.save_checkpoint(checkpoint, path)
         failpoint("write.checkpoint")
@@ -275,19 +279,17 @@ class CommitWriter:
         failpoint("commit.after")
         return stored
 
-    def _write_buffer(self, capture: Capture, step: int) -> list[CommittedFile]:
-        assert capture.buffer_state is not None
-        oldest = capture.buffer_state["oldest"]
-        known = self._segments if capture.buffer_state["lineage"] == self._lineage else []
+    def _write_buffer(self, replay: CapturedReplay, step: int) -> list[CommittedFile]:
+        oldest = replay.counters["oldest"]
+        known = self._segments if replay.counters["lineage"] == self._lineage else []
         segments = [f for f in known if (f.end or 0) > oldest]
-        if capture.new_rows is not None and len(capture.new_rows) > 0:
-            first = capture.first_new_row
-            end = first + len(capture.new_rows)
+        if (count := row_count(replay.new_rows)) > 0:
+            first, end = replay.first_new_row, replay.first_new_row + count
             path = unused(self._paths.segment(first, end - 1))
-            digest = write_segment(path, capture.new_rows, first)
+            digest = write_segment(path, replay.new_rows, first, replay.codec_name)
             failpoint("write.segment")
             segments.append(self._file(path, "segment", digest, first, end))
-        record = buffer_record(capture.buffer_state, self._paths.segments, _references(segments))
+        record = buffer_record(replay, self._paths.segments, _references(segments))
         path = unused(self._paths.buffer(step))
         digest = self._serializer.save_buffer(record, path)
         failpoint("write.buffer")

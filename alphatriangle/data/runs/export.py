@@ -10,7 +10,8 @@ import pyarrow.parquet
 from safetensors.torch import save as to_safetensors
 
 from alphatriangle.data.errors import BufferNotFoundError, ExportError
-from alphatriangle.data.replay.segments import SegmentedExperiences, rows_table
+from alphatriangle.data.replay.rows import SegmentedRows
+from alphatriangle.data.replay.segments import stored_table
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
@@ -48,12 +49,14 @@ def _export_rows(state: LoadedTrainingState, kind: ExportKind, path: Path) -> fs
     if kind == "buffer":
         alone = buffer.model_copy(update={"buffer_list": list(items)})
         return Serializer().save_buffer(alone, path)
-    if not isinstance(items, SegmentedExperiences):
+    if not isinstance(items, SegmentedRows):
         raise BufferNotFoundError(f"{state.source} holds no rows in segments")
 
     def write(f: IO[bytes]) -> None:
         sink = pa.BufferOutputStream()
-        pa.parquet.write_table(rows_table(items.rows()), sink, compression="zstd")
+        pa.parquet.write_table(
+            stored_table(items.columns(), items.codec_name), sink, compression="zstd"
+        )
         f.write(sink.getvalue())
 
     return fs.write_atomically(path, write)

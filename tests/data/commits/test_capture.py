@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from alphatriangle.data.commits.capture import Staging, stats_state
 from alphatriangle.data.commits.digest import value_digest
+from alphatriangle.utils.types import Rows
 from tests.features.test_encoder import assert_same_rows, random_rows
 
 arrays = hnp.arrays(
@@ -78,11 +79,15 @@ def test_memory_is_used_again_while_shapes_stay() -> None:
 def test_rows_of_a_ring_are_joined_and_a_large_first_capture_is_not_kept_for_ever() -> None:
     rows = random_rows(2000)
     staging = Staging()
+
+    def captured(*pieces: Rows) -> Rows:
+        return Rows(**staging.columns([piece.columns() for piece in pieces]))
+
     staging.begin()
-    assert_same_rows(staging.rows([rows[1500:], rows[:1500]])[500:], rows[:1500])
+    assert_same_rows(captured(rows[1500:], rows[:1500])[500:], rows[:1500])
     many = sum(len(a) for a in staging._arrays)
     staging.begin()
-    assert_same_rows(staging.rows([rows[:10], rows[5:5]]), rows[:10])
+    assert_same_rows(captured(rows[:10], rows[5:5]), rows[:10])
     assert sum(len(a) for a in staging._arrays) < many
     assert staging.nbytes < many / 50
 

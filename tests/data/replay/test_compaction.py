@@ -14,7 +14,7 @@ from alphatriangle.data.commits import writer
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.errors import CorruptBufferError, NoSoundCommitError, SaveFailedError
 from alphatriangle.data.replay.compaction import LARGEST, segments_to_merge
-from alphatriangle.data.replay.segments import read_episodes
+from alphatriangle.data.replay.recordings import read_episodes
 from alphatriangle.data.storage.fs import FileDigest
 from tests.conftest import tiny_config
 from tests.data.helpers import flip_bit, reload, rows_of, started

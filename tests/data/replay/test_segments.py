@@ -13,29 +13,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphatriangle.data.errors import CorruptBufferError, UnsupportedFormatError
-from alphatriangle.data.replay.segments import (
-    SegmentedExperiences,
-    SegmentRef,
-    read_episodes,
-    read_segment,
-    write_episodes,
-    write_segment,
-)
+from alphatriangle.data.replay.recordings import read_episodes, write_episodes
+from alphatriangle.data.replay.rows import SegmentedRows
+from alphatriangle.data.replay.segments import SegmentRef, read_segment, write_segment
+from alphatriangle.data.schemas import FORMAT_1
+from alphatriangle.data.storage import fs
 from alphatriangle.features import experiences_from_rows
 from alphatriangle.utils.types import Episode, Rows
 from tests.features.test_encoder import assert_same_rows, random_rows
 
 
+def write_rows(path: Path, rows: Rows, first: int) -> fs.FileDigest:
+    return write_segment(path, rows.columns(), first, FORMAT_1)
+
+
+def read_rows(path: Path) -> Rows:
+    return Rows(**read_segment(path))
+
+
+def sequence(folder: Path, refs: list[SegmentRef], first: int, end: int) -> SegmentedRows:
+    return SegmentedRows(folder, refs, first, end, FORMAT_1)
+
+
 @pytest.mark.parametrize("count", [0, 1, 57])
 def test_rows_come_back_bit_for_bit(tmp_path: Path, count: int) -> None:
     rows = random_rows(count)
-    write_segment(tmp_path / "s.arrow", rows, first=10)
-    assert_same_rows(read_segment(tmp_path / "s.arrow"), rows)
+    write_rows(tmp_path / "s.arrow", rows, first=10)
+    assert_same_rows(read_rows(tmp_path / "s.arrow"), rows)
 
 
 def test_any_arrow_reader_opens_a_segment(tmp_path: Path) -> None:
     rows = random_rows(8)
-    write_segment(tmp_path / "s.arrow", rows, first=10)
+    write_rows(tmp_path / "s.arrow", rows, first=10)
     table = pa.ipc.open_file(str(tmp_path / "s.arrow")).read_all().to_pydict()
     for i, (_, policy, value) in enumerate(experiences_from_rows(rows)):
         assert dict(zip(table["actions"][i], table["policy"][i], strict=True)) == policy
@@ -44,7 +53,7 @@ def test_any_arrow_reader_opens_a_segment(tmp_path: Path) -> None:
 
 
 def written(folder: Path, name: str, rows: Rows, first: int) -> SegmentRef:
-    digest = write_segment(folder / name, rows, first)
+    digest = write_rows(folder / name, rows, first)
     return SegmentRef(name, first, first + len(rows), digest.sha256)
 
 
@@ -61,16 +70,16 @@ def test_a_sequence_over_segments_is_the_rows(
         first += size
     low, high = sorted((min(a, first), min(b, first)))
     needed = [r for r in refs if r.end > low and r.first < high]
-    sequence = SegmentedExperiences(folder, needed, low, high)
-    assert len(sequence) == high - low
-    assert_same_rows(sequence.rows(), rows[low:high])
+    part = sequence(folder, needed, low, high)
+    assert len(part) == high - low
+    assert_same_rows(Rows(**part.columns()), rows[low:high])
     if high > low:
         expected = list(experiences_from_rows(rows[low:high]))
-        np.testing.assert_array_equal(sequence[-1][0]["grid"], expected[-1][0]["grid"])
-        assert [e[1] for e in sequence[:2]] == [e[1] for e in expected[:2]]
-        assert [e[2] for e in sequence] == [e[2] for e in expected]
+        np.testing.assert_array_equal(part[-1][0]["grid"], expected[-1][0]["grid"])
+        assert [e[1] for e in part[:2]] == [e[1] for e in expected[:2]]
+        assert [e[2] for e in part] == [e[2] for e in expected]
     with pytest.raises(IndexError):
-        sequence[high - low]
+        part[high - low]
 
 
 def test_a_hole_between_segments_is_found(tmp_path: Path) -> None:
@@ -80,15 +89,15 @@ def test_a_hole_between_segments_is_found(tmp_path: Path) -> None:
         written(tmp_path, "b.arrow", rows[8:], 8),
     ]
     with pytest.raises(CorruptBufferError, match="row 5 is in no segment"):
-        SegmentedExperiences(tmp_path, refs, 0, 20).rows()
+        sequence(tmp_path, refs, 0, 20).columns()
     with pytest.raises(CorruptBufferError, match="row 20 is in no segment"):
-        SegmentedExperiences(tmp_path, refs[1:], 8, 21).rows()
+        sequence(tmp_path, refs[1:], 8, 21).columns()
     wrong = [refs[0]._replace(end=6)]
     with pytest.raises(CorruptBufferError, match="5 rows, not 6"):
-        SegmentedExperiences(tmp_path, wrong, 0, 5).rows()
+        sequence(tmp_path, wrong, 0, 5).columns()
     replaced = [refs[0]._replace(sha256=refs[1].sha256)]
     with pytest.raises(CorruptBufferError, match="not those that were saved"):
-        SegmentedExperiences(tmp_path, replaced, 0, 5).rows()
+        sequence(tmp_path, replaced, 0, 5).columns()
 
 
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
@@ -142,11 +151,10 @@ def test_neither_writing_nor_reading_imports_pandas(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from alphatriangle.data.replay.segments import *
-from tests.data.replay.test_segments import random_rows, SOME_EPISODES
+from tests.data.replay.test_segments import *
 folder = Path({str(tmp_path)!r})
-write_segment(folder / "s.arrow", random_rows(3), first=0)
-assert len(read_segment(folder / "s.arrow")) == 3
+write_rows(folder / "s.arrow", random_rows(3), first=0)
+assert len(read_rows(folder / "s.arrow")) == 3
 write_episodes(folder / "e.arrow", SOME_EPISODES)
 assert len(read_episodes(folder / "e.arrow")) == 2
 assert "pandas" not in sys.modules

@@ -1,0 +1,81 @@
+"""The rows of a saved replay, lazily, over the segments that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from alphatriangle.data.errors import CorruptBufferError
+from alphatriangle.data.replay.codecs import codec_named
+from alphatriangle.data.replay.segments import SegmentRef, read_segment
+from alphatriangle.utils.columns import Columns, cut, joined, row_count
+
+
+class SegmentedRows(Sequence[Any]):
+    """The rows numbered [first, end): one by one as the codec's items (``Experience`` tuples for
+    the puzzle, dictionaries for plain columns), or in columns."""
+
+    def __init__(
+        self, folder: Path, refs: Sequence[SegmentRef], first: int, end: int, codec_name: str
+    ) -> None:
+        self.folder = folder
+        self.refs = tuple(refs)
+        self.first = first
+        self.end = end
+        self.codec_name = codec_name
+        self._columns: dict[str, npt.NDArray[Any]] | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return list(self._items(cut(self.columns(), np.arange(len(self))[index])))
+        position = range(len(self))[index]
+        return next(self._items(cut(self.columns(), slice(position, position + 1))))
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._items(self.columns())
+
+    def _items(self, columns: Columns) -> Iterator[Any]:
+        return codec_named(self.codec_name).items(columns)
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """All rows in columns, read once; of no rows, the columns that the codec knows.
+
+        Raises:
+            CorruptBufferError: a segment is missing or damaged, or they do not cover the rows.
+        """
+        if self._columns is None:
+            pieces = [codec_named(self.codec_name).no_rows, *self.pieces()]
+            self._columns = joined([piece for piece in pieces if piece])
+        return self._columns
+
+    def pieces(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """The rows segment by segment, each checked and read when it is its turn.
+
+        Raises:
+            CorruptBufferError: as :meth:`columns`.
+        """
+        position = self.first
+        for ref in self.refs:
+            path = self.folder / ref.name
+            if not ref.first <= position < ref.end:
+                raise CorruptBufferError(path, f"row {position} is in no segment")
+            columns = read_segment(path, ref.sha256)
+            if row_count(columns) != ref.end - ref.first:
+                raise CorruptBufferError(
+                    path, f"it holds {row_count(columns)} rows, not {ref.end - ref.first}"
+                )
+            yield cut(columns, slice(position - ref.first, self.end - ref.first))
+            position = min(ref.end, self.end)
+        if position != self.end:
+            raise CorruptBufferError(self.folder, f"row {position} is in no segment")
