@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
 
 from alphatriangle.config import PersistenceConfig
 
@@ -25,6 +25,7 @@ def train(
     resume: str = "auto",
     data_dir: str | Path | None = None,
     quiet: bool = False,
+    stop: threading.Event | None = None,
 ) -> TrainingOutcome:
     """Train a run, or go on with it: what the command ``alphatriangle train`` does.
 
@@ -32,30 +33,37 @@ def train(
     ``{"train": {"batch_size": 128}}``. The environment says nothing here; it is for the command.
     Called again with the same arguments it goes on where it was, whatever ended it.
 
+    In the main thread, SIGINT (a notebook's stop button), SIGTERM and SIGHUP save and stop it; in
+    any thread, setting ``stop`` does. Afterwards handlers of signals, logging, warnings, torch's
+    threads and the global generators are as before.
+
     Raises:
         ConfigError: settings that cannot be used.
         DataError: the run cannot be loaded, locked or written to.
         TrainingDivergedError: what training computes is not finite any more; the message has the
             command that goes back to a commit that is.
     """
-    from alphatriangle.training.display.display import Display
+    from alphatriangle.training.display.display import Display, console_on
     from alphatriangle.training.run import TrainingOutcome
     from alphatriangle.training.run import train as carry_out
     from alphatriangle.training.run_plan import TrainRequest, plan_run
+    from alphatriangle.training.signals import stop_on_signals
 
-    plan = plan_run(
-        TrainRequest(
-            preset=preset,
-            settings={section: dict(fields) for section, fields in (settings or {}).items()},
-            run_name=run_name,
-            max_steps=max_steps,
-            resume=resume,
-            data_dir=None if data_dir is None else Path(data_dir),
-        )
+    request = TrainRequest(
+        preset=preset,
+        settings={section: dict(fields) for section, fields in (settings or {}).items()},
+        run_name=run_name,
+        max_steps=max_steps,
+        resume=resume,
+        data_dir=None if data_dir is None else Path(data_dir),
     )
-    display = Display(Console(), quiet=quiet)
+    plan = plan_run(request)
+    display = Display(console_on(sys.stdout), quiet=quiet)
     display.note(plan.message)
-    return TrainingOutcome.nothing_to_do(plan) if plan.nothing_to_do else carry_out(plan, display)
+    if plan.nothing_to_do:
+        return TrainingOutcome.nothing_to_do(plan)
+    with stop_on_signals(stop) as asked:
+        return carry_out(plan, display, asked)
 
 
 def load_run(

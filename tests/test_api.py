@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import random
+import signal
 import subprocess
 import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import alphatriangle
 from alphatriangle.data.errors import CommitNotFoundError, RunNotFoundError
 from tests.conftest import TINY
+from tests.training.command import commits, show
 
 SETTINGS = {**TINY, "stats": {**TINY["stats"], "gate_games": 4, "gate_freq_steps": 4}}
 
@@ -64,3 +73,44 @@ def test_which_checkpoint(data: Path) -> None:
         alphatriangle.load_run("rr", data_dir=data)
     with pytest.raises(RunNotFoundError, match="no run"):
         alphatriangle.load_run(data_dir=data / "elsewhere")
+
+
+def _of_the_process() -> list[object]:
+    """What a training must leave as it was."""
+    root = logging.getLogger()
+    return [
+        *(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)),
+        root.handlers,
+        (root.level, logging.getLogger("alphatriangle").level),
+        (warnings.showwarning, warnings.filters),
+        (torch.get_num_threads(), torch.get_rng_state().tolist()),
+        (random.getstate(), repr(np.random.get_state())),
+    ]
+
+
+def test_training_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    logging.captureWarnings(True)
+    try:
+        before = _of_the_process()
+        for steps in (2, 3):
+            alphatriangle.train("r", settings=TINY, max_steps=steps, data_dir=tmp_path, quiet=True)
+        assert _of_the_process() == before
+    finally:
+        logging.captureWarnings(False)
+        torch.set_num_threads(1)
+
+
+def test_in_a_thread_it_trains_and_an_event_stops_it(tmp_path: Path) -> None:
+    stop = threading.Event()
+    arguments = {"settings": TINY, "data_dir": tmp_path, "quiet": True}
+    with ThreadPoolExecutor() as pool:
+        training = pool.submit(alphatriangle.train, "r", max_steps=100_000, stop=stop, **arguments)  # type: ignore[arg-type]
+        while not commits(tmp_path) and not training.done():
+            pass
+        stop.set()
+        outcome = training.result()
+    assert (outcome.complete, outcome.stopped_by) == (False, "request")
+    assert show(tmp_path)["commit"]["global_step"] == outcome.global_step > 0
+    again = alphatriangle.train("r", max_steps=outcome.global_step + 1, **arguments)  # type: ignore[arg-type]
+    assert again.complete

@@ -38,7 +38,7 @@ ROOMS = {
         "data_manager",
     ],
     "training": [
-        "progress signals courses",
+        "process progress signals courses",
         "play display judging",
         "agent mlflow_description run_plan way_back",
         "setup",

@@ -17,6 +17,7 @@ from alphatriangle.cli.play import play
 from alphatriangle.cli.report import report
 from alphatriangle.cli.train import train
 from alphatriangle.cli.watch import watch
+from alphatriangle.utils.terminal import make_streams_readable
 
 app = App(
     name="alphatriangle",
@@ -53,6 +54,7 @@ def _root(
 
 def main() -> None:
     """Entry point."""
+    make_streams_readable()
     arguments = sys.argv[1:]
     if "--no-color" in arguments:
         # Before anything is printed, and wherever it stands.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -27,6 +26,8 @@ from alphatriangle.config import (
 )
 from alphatriangle.data.errors import DataError, RunNotFoundError
 from alphatriangle.utils.errors import DeviceNotAvailableError, NotFiniteError
+from alphatriangle.utils.invocation import command
+from alphatriangle.utils.terminal import drop_unwritten
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -68,15 +69,21 @@ class FailedError(Exception):
     """It could not be carried through; the exit code says so."""
 
 
-def console_for(as_json: bool) -> Console:
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process with exit code 1; :func:`reported_errors` knows better."""
+        raise BrokenPipeError
+
+
+def console_for(as_json: bool = False) -> Console:
     """Where people read: standard output, or standard error when that belongs to JSON."""
-    return Console(stderr=as_json)
+    return _Console(stderr=as_json)
 
 
 def goes_on(run: str, data_dir: Path | None) -> str:
     """The command that trains ``run`` further."""
     where = [] if data_dir is None else ["--data-dir", str(data_dir)]
-    return shlex.join(["alphatriangle", "train", "--run-name", run, *where])
+    return command("train", "--run-name", run, *where)
 
 
 def print_json(value: Any) -> None:
@@ -130,7 +137,7 @@ def chosen_run(config: PersistenceConfig, run: str | None, purpose: str) -> str:
     if found is None:
         raise RunNotFoundError(
             f"{config.root_data_dir} has no run to {purpose}; "
-            "alphatriangle train --preset quick makes one"
+            f"{command('train', '--preset', 'quick')} makes one"
         )
     return found.name
 
@@ -151,7 +158,7 @@ def reported_errors(debug: bool) -> Iterator[None]:
         raise typer.Exit(EXIT_FAILED) from e
     except BrokenPipeError:
         # The reader has seen enough; keep Python from complaining about the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_unwritten(sys.stdout)
         raise typer.Exit(0) from None
     except OSError as e:
         # The file system says no where nobody has expected it.
@@ -161,6 +168,8 @@ def reported_errors(debug: bool) -> Iterator[None]:
 
 
 def _report(error: Exception, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    sys.stderr.write(f"error: {error}\n")
+    # Where nobody reads it, the exit code is left.
+    with contextlib.suppress(OSError, ValueError):
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")

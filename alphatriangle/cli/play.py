@@ -18,6 +18,7 @@ from alphatriangle.cli.common import (
     DataDir,
     Debug,
     complete_run,
+    console_for,
     persistence,
     reported_errors,
 )
@@ -79,7 +80,7 @@ def play(
 
         table = Table(GameState(seed))
         advisor = _Advisor(lambda: _load(data_dir, run, checkpoint), simulations)
-        console = Console()
+        console = console_for()
         if console.is_terminal and sys.stdin.isatty():
             _by_keys(table, advisor, console)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +24,7 @@ from alphatriangle.cli.common import (
 )
 from alphatriangle.cli.help import App
 from alphatriangle.cli.tables import ago, megabytes, runs_table
+from alphatriangle.utils.invocation import command
 
 app = App(help="Look at runs, and look after them.")
 
@@ -58,8 +58,8 @@ def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = 
             console_for(as_json).print(runs_table(runs))
         else:
             console_for(as_json).print(
-                f"no runs in {config.root_data_dir} yet; alphatriangle train --preset quick "
-                "makes one",
+                f"no runs in {config.root_data_dir} yet; "
+                f"{command('train', '--preset', 'quick')} makes one",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -129,10 +129,10 @@ def show_run(
 
 def _repeat_command(configs: Path, facts: dict[str, Any]) -> str:
     """What trains another run with the settings of this one, from its beginning."""
-    words = ["alphatriangle", "train", "--config", str(configs)]
+    words = ["train", "--config", str(configs)]
     words += ["--preset", facts["preset"]] if facts["preset"] else []
     words += ["--max-steps", str(facts["target_steps"])] if facts["target_steps"] else []
-    return shlex.join([*words, "--run-name", f"{facts['name']}-again"])
+    return command(*words, "--run-name", f"{facts['name']}-again")
 
 
 @app.command("verify")

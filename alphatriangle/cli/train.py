@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
+import contextlib
+import json
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -16,15 +18,26 @@ from alphatriangle.cli.common import (
     DataDir,
     Debug,
     FailedError,
-    console_for,
     environment_note,
     given_settings,
-    print_json,
     reported_errors,
     set_settings,
 )
 from alphatriangle.cli.tables import scores_table
-from alphatriangle.config import PRESETS, merge
+from alphatriangle.config import PRESETS, Layer, merge
+from alphatriangle.training.signals import (
+    GOES_ON,
+    StopRequest,
+    StopRequested,
+    stop_on_signals,
+)
+from alphatriangle.utils.invocation import command
+from alphatriangle.utils.terminal import UnfailingStream, drop_unwritten
+
+if TYPE_CHECKING:
+    from alphatriangle.training.display.display import Display
+    from alphatriangle.training.run import TrainingOutcome
+    from alphatriangle.training.run_plan import RunPlan
 
 
 class LogFormat(StrEnum):
@@ -74,9 +87,12 @@ def train(
 ) -> None:
     """Train an agent; start it again with the same command and it goes on.
 
-    Ctrl-C or SIGTERM saves and stops. Without --run-name it goes on with the latest run of the
-    preset: an interrupted one to its end, a complete one for as many steps again. A --run-name that
-    is new begins afresh, or, with --resume, with the state of another run, sharing its files.
+    Ctrl-C, SIGTERM or a closed terminal saves and stops; a second Ctrl-C stops at once. What cannot
+    be shown ends nothing: the reader of a pipe may go away.
+
+    Without --run-name it goes on with the latest run of the preset: an interrupted one to its end,
+    a complete one for as many steps again. A --run-name that is new begins afresh, or, with
+    --resume, with the state of another run, sharing its files.
 
     Without a terminal progress is a line every few seconds; --log-format json makes each an object.
 
@@ -94,51 +110,86 @@ def train(
     Exit codes: 0 trained, stopped by a signal, or nothing left to do; 1 training or the last save
     failed; 2 bad input.
     """
-    with reported_errors(debug):
-        from alphatriangle.rl import TrainingDivergedError
-        from alphatriangle.training.display.display import Display, JsonDisplay
+    flags = {"num_workers": workers, "seed": seed}
+    named = _given({**flags, "run_name": run_name, "max_steps": max_steps})
+    folder = _given({"root_data_dir": data_dir})
+    with reported_errors(debug), stop_on_signals(own_process=True) as stop:
+        try:
+            with stop.at_once():
+                settings = merge(given_settings(config, set_), {"train": _given(flags)})
+                stronger = merge(set_settings(set_), {"train": named, "persistence": folder})
+                plan, display = _plan_and_display(
+                    settings,
+                    (preset, run_name, max_steps, resume, data_dir),
+                    sys.stderr if as_json else sys.stdout,
+                    environment_note(stronger),
+                    as_json_lines=log_format is LogFormat.json and not quiet,
+                    quiet=quiet,
+                )
+            outcome = _carry_out(plan, display, stop)
+        except StopRequested:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"stopped by {stop.stopped_by}; {GOES_ON}\n")
+            return
+        _tell(outcome, plan, display, as_json=as_json)
+    drop_unwritten(sys.stdout)
+    if outcome.save_failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _plan_and_display(
+    settings: Layer,
+    request: tuple[str | None, str | None, int | None, str, Path | None],
+    stream: TextIO,
+    about_environment: str | None,
+    *,
+    as_json_lines: bool,
+    quiet: bool,
+) -> tuple[RunPlan, Display]:
+    from alphatriangle.training.display.display import Display, JsonDisplay, console_on
+    from alphatriangle.training.run_plan import TrainRequest, plan_run
+
+    preset, run_name, max_steps, resume, data_dir = request
+    plan = plan_run(
+        TrainRequest(
+            preset=preset,
+            settings=settings,
+            run_name=run_name,
+            max_steps=max_steps,
+            resume=resume,
+            data_dir=data_dir,
+        )
+    )
+    display = (JsonDisplay if as_json_lines else Display)(console_on(stream), quiet=quiet)
+    for note in (plan.message, about_environment):
+        if note is not None:
+            display.note(note)
+    return plan, display
+
+
+def _carry_out(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:
+    with stop.at_once():
         from alphatriangle.training.play.ray_play import WorkersFailedError
         from alphatriangle.training.run import TrainingOutcome
         from alphatriangle.training.run import train as run_training
-        from alphatriangle.training.run_plan import TrainRequest, plan_run
+        from alphatriangle.utils.errors import TrainingDivergedError
+    if plan.nothing_to_do:
+        return TrainingOutcome.nothing_to_do(plan)
+    try:
+        return run_training(plan, display, stop)
+    except (TrainingDivergedError, WorkersFailedError) as e:
+        raise FailedError("; ".join([str(e), *getattr(e, "__notes__", [])])) from e
 
-        settings = given_settings(config, set_)
-        flags = {"num_workers": workers, "seed": seed}
-        settings = merge(settings, {"train": _given(flags)})
-        plan = plan_run(
-            TrainRequest(
-                preset=preset,
-                settings=settings,
-                run_name=run_name,
-                max_steps=max_steps,
-                resume=resume,
-                data_dir=data_dir,
-            )
-        )
-        console = console_for(as_json)
-        kind = JsonDisplay if log_format is LogFormat.json and not quiet else Display
-        display = kind(console, quiet=quiet)
-        named = _given({**flags, "run_name": run_name, "max_steps": max_steps})
-        folder = _given({"root_data_dir": data_dir})
-        stronger = merge(set_settings(set_), {"train": named, "persistence": folder})
-        for note in (plan.message, environment_note(stronger)):
-            if note is not None:
-                display.note(note)
-        if plan.nothing_to_do:
-            outcome = TrainingOutcome.nothing_to_do(plan)
-        else:
-            try:
-                outcome = run_training(plan, display)
-            except (TrainingDivergedError, WorkersFailedError) as e:
-                raise FailedError(str(e)) from e
-        if as_json:
-            print_json(outcome.as_dict())
-        elif isinstance(display, JsonDisplay):
-            display.say("outcome", **outcome.as_dict())
-        elif not plan.nothing_to_do:
-            _print_outcome(console, outcome, str(plan.config.persistence.root_data_dir))
-    if outcome.save_failed:
-        raise typer.Exit(EXIT_FAILED)
+
+def _tell(outcome: TrainingOutcome, plan: RunPlan, display: Display, *, as_json: bool) -> None:
+    from alphatriangle.training.display.display import JsonDisplay
+
+    if as_json:
+        UnfailingStream(sys.stdout).write(json.dumps(outcome.as_dict(), indent=2) + "\n")
+    elif isinstance(display, JsonDisplay):
+        display.say("outcome", **outcome.as_dict())
+    elif not plan.nothing_to_do:
+        _print_outcome(display.console, outcome, str(plan.config.persistence.root_data_dir))
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +219,8 @@ def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:
             f"run {outcome.run_name!r} stopped by {outcome.stopped_by} at step "
             f"{outcome.global_step} of {outcome.target_steps}; the same command goes on"
         )
+    if not outcome.complete and not outcome.state_digest:
+        return  # nothing was done that could be looked at
     say(f"saved in      {place}")
     if outcome.state_digest:
         say(f"state digest  {outcome.state_digest}")
@@ -184,4 +237,4 @@ def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:
         ["eval", name, "--simulations", "64"],
         ["ui", "tensorboard"],
     ):
-        say(f"  {shlex.join(['alphatriangle', *words, *where])}")
+        say(f"  {command(*words, *where)}")

@@ -12,6 +12,7 @@ import typer
 
 from alphatriangle.cli.common import DataDir, Debug, UsageError, persistence, reported_errors
 from alphatriangle.cli.help import App
+from alphatriangle.utils.invocation import command
 
 app = App(help="Open curves, runs and processes in a browser.")
 
@@ -49,7 +50,7 @@ def _data_folder(data_dir: Path | None, name: str) -> Path:
     folder = persistence(data_dir).root_data_dir.absolute()
     if not (folder / name).exists():
         raise UsageError(
-            f"{folder / name} does not exist; alphatriangle train --preset quick makes it"
+            f"{folder / name} does not exist; {command('train', '--preset', 'quick')} makes it"
         )
     return folder
 

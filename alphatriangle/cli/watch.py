@@ -17,6 +17,7 @@ from alphatriangle.cli.common import (
     LatestRun,
     UsageError,
     chosen_run,
+    console_for,
     persistence,
     reported_errors,
 )
@@ -151,12 +152,11 @@ def _write(html: Path, title: str, frames: Iterator[Frame]) -> None:
 
 
 def _show(title: str, frames: Iterator[Frame], delay: float) -> None:
-    from rich.console import Console
     from rich.live import Live
 
     from alphatriangle.viewer.terminal import frame_line, frame_text
 
-    console = Console()
+    console = console_for()
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for frame in frames:

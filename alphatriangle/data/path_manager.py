@@ -11,6 +11,7 @@ from pathlib import Path
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.errors import DataFolderError, InvalidRunNameError, RunNotFoundError
 from alphatriangle.data.storage import fs
+from alphatriangle.utils.invocation import command
 
 _LONGEST_NAME = 100
 
@@ -241,6 +242,6 @@ def existing_run(config: PersistenceConfig, name: str) -> PathManager:
         close = difflib.get_close_matches(name, paths.run_names(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise RunNotFoundError(
-            f"there is no run {name!r} in {paths.runs}{hint} (alphatriangle runs list shows all)"
+            f"there is no run {name!r} in {paths.runs}{hint} ({command('runs', 'list')} shows all)"
         )
     return paths

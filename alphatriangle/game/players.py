@@ -7,7 +7,6 @@ placement. The last three judge a board by how many placements it leaves open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -236,10 +235,3 @@ def play_game(player: str, seed: int, episode: int, max_moves: int) -> tuple[flo
     """
     score, placements = _play(_WIDTHS[player], seed, episode, max_moves)
     return score, placements
-
-
-def play_games(
-    player: str, seed: int, episodes: Sequence[int], max_moves: int
-) -> list[tuple[float, int]]:
-    """:func:`play_game` for several games."""
-    return [play_game(player, seed, episode, max_moves) for episode in episodes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from alphatriangle.rl import lanes as ln
 from alphatriangle.search import tree as tr
 from alphatriangle.search.search import Evaluator, evaluate
 from alphatriangle.utils.types import Episode, Rows
+
+_ROUNDS_BETWEEN: Final = 16
 
 
 class PlayResult(NamedTuple):
@@ -289,8 +291,12 @@ def play_episodes(
     episodes: list[int],
     seed: int,
     gamma: float,
+    between: Callable[[], None] = lambda: None,
 ) -> list[Episode]:
-    """Play these episodes to the end without noise; in the order of ``episodes``."""
+    """Play these episodes to the end without noise; in the order of ``episodes``.
+
+    ``between`` is called now and then; what it raises ends the games.
+    """
     player = SelfPlay(
         network,
         search,
@@ -303,5 +309,8 @@ def play_episodes(
         record=False,
     )
     player.add_episodes(episodes)
-    played = {e.episode: e for e in player.play(0).episodes}
+    played: dict[int, Episode] = {}
+    while len(played) < len(episodes):
+        between()
+        played |= {e.episode: e for e in player.play(0, _ROUNDS_BETWEEN).episodes}
     return [played[e] for e in episodes]

@@ -42,6 +42,8 @@ class Trainer:
         """The learning rate's course; the optimizer has the rate of the next step."""
         self.steps = 0
         self._set_rate()
+        self.is_stepping = False
+        """Whether a step has begun to change the weights and has not ended: nothing to be saved."""
 
     def train_step(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.float32]]:
         """One step; returns metrics and the TD errors [B], return minus expected value.
@@ -88,6 +90,7 @@ class Trainer:
         if not all_finite([loss, norm, *self._statistics()]):
             raise self._diverged(loss)
         learning_rate = self.optimizer.learning_rate
+        self.is_stepping = True
         self.optimizer.step()
         if not all_finite(self.optimizer.numbers()):
             raise self._diverged(loss)
@@ -104,7 +107,9 @@ class Trainer:
             "train/learning_rate": learning_rate,
             "train/td_error": td_errors.abs().mean().item(),
         }
-        return metrics, td_errors.cpu().numpy()
+        errors = td_errors.cpu().numpy()
+        self.is_stepping = False
+        return metrics, errors
 
     def _set_rate(self) -> None:
         self.optimizer.learning_rate = self.scheduler.at(self.steps)

@@ -15,6 +15,7 @@ from alphatriangle.data.serializer import Serializer
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
 from alphatriangle.search import search
+from alphatriangle.utils.invocation import command
 
 
 class RankedMove(NamedTuple):
@@ -85,7 +86,7 @@ def load_agent(
         if found is None:
             raise RunNotFoundError(
                 f"{persistence.root_data_dir} has no run with a commit; "
-                "alphatriangle train --preset quick makes one"
+                f"{command('train', '--preset', 'quick')} makes one"
             )
         run = found.name
     data, source = _checkpoint(persistence, run, checkpoint)

@@ -7,9 +7,10 @@ every save_freq_steps: everything -> DataManager
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from alphatriangle.data.errors import SaveFailedError, StateNotFiniteError
@@ -21,6 +22,7 @@ from alphatriangle.training.display.display import Display
 from alphatriangle.training.display.view import Saved, View
 from alphatriangle.training.setup import Parts
 from alphatriangle.training.signals import StopRequest
+from alphatriangle.utils.errors import NotFiniteError
 from alphatriangle.utils.machine import machine_line
 from alphatriangle.utils.types import Episode
 
@@ -39,6 +41,7 @@ class TrainingLoop:
         self._unsaved_episodes: list[Episode] = []
         self._blocked_seconds = 0.0
         self._changed = False
+        self._is_torn = False
         self._speed = _Speed()
         self._machine = _every_second(lambda: machine_line(parts.data.paths.run))
         self.view = View(
@@ -50,19 +53,33 @@ class TrainingLoop:
         )
 
     def run(self) -> None:
-        """Train.
+        """Train. Whatever ends it, what has been learned is saved first.
 
         Raises:
             NotFiniteError: a step, the network's answers or the state are not finite any more. What
                 is there then is not worth a save: games may have stopped in the middle of a round.
         """
+        try:
+            self._train()
+            self._finish()
+        except NotFiniteError:
+            raise
+        except BaseException as e:
+            self._save_before(e)
+            raise
+
+    def _train(self) -> None:
         p = self.parts
+        if self._verdict_was_not_waited_for():
+            self._save_and_propose()
         while p.global_step < self.target and not self._stop:
             if self._collect() > 0:
                 continue
             self._train_step()
             if p.global_step % p.config.persistence.save_freq_steps == 0 and not self._at_target:
                 self._save_and_propose()
+
+    def _finish(self) -> None:
         self._finish_save()
         if self._changed:
             self._save(is_best=self._at_target and self._is_best_at_the_end())
@@ -71,14 +88,45 @@ class TrainingLoop:
             # No interval ends after the last save, whose own figures belong to the curves.
             self.parts.stats.write(self.parts.global_step)
 
+    def _save_before(self, error: BaseException) -> None:
+        """Training ends by ``error``: save what has been learned since the last commit."""
+        if self._is_torn or self.parts.trainer.is_stepping:
+            error.add_note("it came in the middle of a step: the last commit is what there is")
+            return
+        try:
+            self._finish_save()
+            if self._changed:
+                self._save(is_best=False)
+                self._finish_save()
+        except Exception as e:  # noqa: BLE001  (what ends training is the error that came first)
+            error.add_note(f"what was learned since the last commit could not be saved: {e}")
+            return
+        if not self._changed:
+            self._display.note(f"step {self.parts.global_step} is saved; training ends by an error")
+
+    @contextlib.contextmanager
+    def _as_one(self) -> Iterator[None]:
+        """What changes together: a state between is none that could be saved."""
+        self._is_torn = True
+        yield
+        self._is_torn = False
+
     @property
     def _at_target(self) -> bool:
         return self.parts.global_step >= self.target
+
+    def _verdict_was_not_waited_for(self) -> bool:
+        """Whether this step was saved, but by a stop in the middle of :meth:`_save_and_propose`."""
+        p, step = self.parts, self.parts.global_step
+        is_saved = step > 0 and step % p.config.persistence.save_freq_steps == 0
+        return is_saved and not self._at_target and p.gating.exact and p.gating.is_due(step)
 
     def _save_and_propose(self) -> None:
         """A regular save, whose checkpoint is a candidate for the best when one is due."""
         p = self.parts
         due = p.gating.is_due(p.global_step)
+        if due and not p.gating.wait(self._go_on):
+            return  # the end saves, the next start waits
         if due:
             self._log(p.gating.take_verdict(p.global_step))
             due = p.gating.gate.candidate_step is None
@@ -119,10 +167,11 @@ class TrainingLoop:
 
     def _absorb(self, result: PlayResult) -> None:
         p = self.parts
-        p.buffer.add_rows(result.rows)
-        p.progress.add(result.episodes, result.health["simulations"])
-        self._unsaved_episodes += result.episodes
-        self._changed = True
+        with self._as_one():
+            p.buffer.add_rows(result.rows)
+            p.progress.add(result.episodes, result.health["simulations"])
+            self._unsaved_episodes += result.episodes
+            self._changed = True
         step, health = p.global_step, result.health
         events = [Event(f"search/{name}", value, step) for name, value in health.items()]
         events += [Event("episode/score", e.score, step) for e in result.episodes]
@@ -143,15 +192,22 @@ class TrainingLoop:
     def _train_step(self) -> None:
         p = self.parts
         train = p.config.train
-        batch = p.buffer.sample(train.batch_size, p.global_step)
-        begin = time.perf_counter()
-        metrics, td_errors = p.trainer.train_step(batch)
+        sampled = p.buffer.batches_sampled
+        try:
+            batch = p.buffer.sample(train.batch_size, p.global_step)
+            begin = time.perf_counter()
+            metrics, td_errors = p.trainer.train_step(batch)
+        except BaseException:
+            # The step that takes the place of this one has its batch.
+            p.buffer.batches_sampled = sampled
+            raise
         learner_seconds = time.perf_counter() - begin
         self._speed.add(learner=learner_seconds)
-        p.buffer.update_priorities(batch.indices, td_errors)
+        with self._as_one():
+            p.buffer.update_priorities(batch.indices, td_errors)
+            p.global_step += 1
+            self._changed = True
         p.play.update_weights()
-        p.global_step += 1
-        self._changed = True
         step = p.global_step
         metrics |= {
             "train/rows": float(train.batch_size),

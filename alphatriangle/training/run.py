@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.elsewhere.mlflow_log import MlflowStatus
-from alphatriangle.data.errors import DataError, RunExistsError
+from alphatriangle.data.errors import CheckpointNotFoundError, DataError, RunExistsError
 from alphatriangle.data.runs.fork import fork_newest
+from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.game.state import GameState
@@ -38,15 +39,20 @@ from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.mlflow_description import describe_for_mlflow
 from alphatriangle.training.play.source import make_self_play
+from alphatriangle.training.process import log_to, threads_put_back
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
-from alphatriangle.training.signals import StopRequest, stop_on_signals
+from alphatriangle.training.signals import StopRequest, StopRequested, stop_on_signals
 from alphatriangle.training.way_back import way_back
 from alphatriangle.utils.device import choose_device
 from alphatriangle.utils.environment import keep_freed_memory
 from alphatriangle.utils.errors import NotFiniteError, TrainingDivergedError
+from alphatriangle.utils.global_rng import undisturbed
 
 logger = logging.getLogger(__name__)
+
+_HURRY_SECONDS: Final = 0.5
+"""For MLflow, when somebody wants to stop: the next start gives it the rest."""
 
 
 @dataclass
@@ -72,6 +78,20 @@ class TrainingOutcome:
             complete=True,
             stopped_by=None,
             global_step=plan.steps_done,
+            target_steps=plan.target_steps,
+            seconds=0.0,
+            save_failed=False,
+            uploads_waiting=0,
+        )
+
+    @classmethod
+    def stopped_before_training(cls, plan: RunPlan, stop: StopRequest) -> TrainingOutcome:
+        """Somebody stopped it while it was getting ready; the run is as it was."""
+        return cls(
+            run_name=plan.run_name,
+            complete=False,
+            stopped_by=stop.stopped_by,
+            global_step=0 if plan.is_new else plan.steps_done,
             target_steps=plan.target_steps,
             seconds=0.0,
             save_failed=False,
@@ -106,40 +126,10 @@ def warm_up(config: Config) -> None:
         evaluate_baseline(player, config, 1)
 
 
-class _LogFile(logging.FileHandler):
-    """A log on a disk that may be full: losing a line of it must not end training."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """What failed is the log itself; there is nowhere else to say so but the display, which
-        says what is wrong with the disk as soon as a save fails."""
-
-    def close(self) -> None:
-        """Close, and let go of what cannot be written."""
-        with contextlib.suppress(OSError):
-            super().close()
-
-
-@contextlib.contextmanager
-def _log_file(data: DataManager) -> Iterator[None]:
-    """Our messages and everybody's warnings go to the run's log, not over the display."""
-    handler = _LogFile(data.paths.logs / "train.log", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    before = root.handlers[:]
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("alphatriangle").setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    try:
-        yield
-    finally:
-        logging.captureWarnings(False)
-        root.handlers = before
-        handler.close()
-
-
-def train(plan: RunPlan, display: Display) -> TrainingOutcome:
+def train(plan: RunPlan, display: Display, stop: StopRequest | None = None) -> TrainingOutcome:
     """Carry out a plan.
+
+    ``stop`` where the caller listens for signals already; without it they are listened for here.
 
     Raises:
         DataError: the run cannot be loaded, locked or written to.
@@ -148,60 +138,93 @@ def train(plan: RunPlan, display: Display) -> TrainingOutcome:
         WorkersFailedError: self-play workers cannot be kept alive.
         DeviceNotAvailableError: the device asked for is not there; nothing has been written.
     """
+    with contextlib.ExitStack() as around:
+        if stop is None:
+            stop = around.enter_context(stop_on_signals())
+        around.enter_context(threads_put_back())
+        around.enter_context(undisturbed())
+        try:
+            return _train(plan, display, stop)
+        except StopRequested:
+            return TrainingOutcome.stopped_before_training(plan, stop)
+
+
+def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:
     started = time.monotonic()
     keep_freed_memory()
     choose_device(plan.config.train.device)
+    data = DataManager(plan.config.persistence, plan.config.train)
+    with contextlib.ExitStack() as at_end:
+        at_end.push(_closing(data))
+        try:
+            # Until training begins there is nothing to lose.
+            with stop.at_once():
+                loop = _prepare(plan, data, _load(plan, data, display), display, stop, at_end)
+            outcome = _train_and_report(plan, loop, display, stop, started)
+        except NotFiniteError as e:
+            # Its last commit may be in the making.
+            _close(data, "FAILED")
+            advice = way_back(plan.config, plan.run_name, plan.steps_done)
+            raise TrainingDivergedError(f"{e}; {advice}") from e
+        _finish_uploads(data, outcome, display, stop)
+    outcome.uploads_waiting = data.uploads_left
+    outcome.save_failed = data.last_save_failed
+    if not outcome.save_failed:
+        outcome.state_digest = _newest_digest(plan)
+    return outcome
+
+
+def _load(plan: RunPlan, data: DataManager, display: Display) -> LoadedTrainingState:
     persistence = plan.config.persistence
     if plan.fork_of is not None:
         with display.phase(f"sharing the files of run {plan.fork_of!r}"):
             serializer = Serializer(persistence.allowed_globals)
             fork_newest(persistence, plan.fork_of, plan.run_name, serializer)
-    data = DataManager(persistence, plan.config.train)
     with display.phase("loading the run"):
         state = data.load_initial_state()
+    if plan.is_new and plan.fork_of is None and state.commit is not None:
+        raise RunExistsError(
+            f"run {plan.run_name!r} was begun by another process meanwhile; start again to "
+            "go on with it, or choose another --run-name"
+        )
+    for rejected in state.rejected:
+        display.note(f"passed over a damaged commit: {rejected.reason}")
+    for recording in state.damaged_recordings:
+        display.note(f"recorded games are lost, nothing else: {recording.reason}")
+    return state
+
+
+def _closing(data: DataManager) -> Callable[..., None]:
+    """The last to be called, whatever ends training."""
+
+    def close(kind: type[BaseException] | None, *_: object) -> None:
+        is_stopped = kind is not None and issubclass(kind, StopRequested)
+        _close(data, "KILLED" if is_stopped else "FAILED", in_a_hurry=is_stopped)
+
+    return close
+
+
+def _newest_digest(plan: RunPlan) -> str | None:
+    """Of the newest commit; None where nothing was ever committed."""
+    persistence = plan.config.persistence
     try:
-        if plan.is_new and plan.fork_of is None and state.commit is not None:
-            raise RunExistsError(
-                f"run {plan.run_name!r} was begun by another process meanwhile; start again to "
-                "go on with it, or choose another --run-name"
-            )
-        with _log_file(data), stop_on_signals() as stop, contextlib.ExitStack() as at_end:
-            for rejected in state.rejected:
-                display.note(f"passed over a damaged commit: {rejected.reason}")
-            for recording in state.damaged_recordings:
-                display.note(f"recorded games are lost, nothing else: {recording.reason}")
-            loop = _prepare(plan, data, state, display, stop, at_end)
-            # What was loaded has been copied into its places.
-            del state
-            outcome = _train_and_report(plan, loop, display, stop, started)
-            if data.mlflow_run_id is not None:
-                with display.phase("finishing uploads to MLflow"):
-                    _close(data, "FINISHED" if outcome.complete else "KILLED")
-    except NotFiniteError as e:
-        # Its last commit may be in the making.
-        _close(data, "FAILED")
-        advice = way_back(plan.config, plan.run_name, plan.steps_done)
-        raise TrainingDivergedError(f"{e}; {advice}") from e
-    finally:
-        _close(data, "FAILED")
-    outcome.uploads_waiting = data.uploads_left
-    outcome.save_failed = data.last_save_failed
-    if not outcome.save_failed:
         latest = load_for_reading(persistence, plan.run_name)
-        assert latest.checkpoint_data is not None
-        outcome.state_digest = state_digest(latest.checkpoint_data, latest.buffer_data)
-    return outcome
+    except CheckpointNotFoundError:
+        return None
+    assert latest.checkpoint_data is not None
+    return state_digest(latest.checkpoint_data, latest.buffer_data)
 
 
 def _prepare(
     plan: RunPlan,
     data: DataManager,
-    state: Any,
+    state: LoadedTrainingState,
     display: Display,
     stop: StopRequest,
     at_end: contextlib.ExitStack,
 ) -> TrainingLoop:
     config = plan.config
+    at_end.enter_context(log_to(data.paths.logs / "train.log"))
     torch.set_num_threads(setup.thread_count(config, data.run_info))
     network = setup.make_network(config, data.run_info)
     trainer = setup.make_trainer(config, data.run_info, network)
@@ -218,8 +241,8 @@ def _prepare(
     at_end.callback(play.close)
     if workers > 0:
         with display.phase(f"starting Ray with {workers} self-play worker(s)"):
-            while not stop and not play.wait_until_ready(0.2):
-                pass
+            while not play.wait_until_ready(0.2):
+                stop.check()
     progress = Progress()
     if state.checkpoint_data is not None:
         setup.restore_play(state.checkpoint_data, play, progress, config.train.seed)
@@ -250,9 +273,10 @@ def _prepare(
     )
     games = config.stats.evaluation_games
     before_training = plan.is_new or step == 0
-    if games and before_training and progress.evaluation_before is None and not stop:
+    if games and before_training and progress.evaluation_before is None:
         with display.phase(f"the agent before training plays {games} games"):
-            before = evaluate_agent(network, config, games, "agent before training")
+            name = "agent before training"
+            before = evaluate_agent(network, config, games, name, between=stop.check)
         progress.evaluation_before = before._asdict()
     failpoint("start.evaluated")
     loop = TrainingLoop(parts, plan.target_steps, display, stop)
@@ -274,13 +298,17 @@ def _train_and_report(
     complete = parts.global_step >= plan.target_steps
     scores: list[PlayerScore] = []
     games = plan.config.stats.evaluation_games
-    if complete and games and not stop:
-        with display.phase(f"the agent after training plays {games} games"):
-            scores = _final_scores(parts, games)
+    if complete and games:
+        with (
+            contextlib.suppress(StopRequested),
+            stop.at_once(),
+            display.phase(f"the agent after training plays {games} games"),
+        ):
+            scores = _final_scores(parts, games, stop)
     return TrainingOutcome(
         run_name=plan.run_name,
         complete=complete,
-        stopped_by=stop.signal_name,
+        stopped_by=stop.stopped_by,
         global_step=parts.global_step,
         target_steps=plan.target_steps,
         seconds=time.monotonic() - started,
@@ -290,20 +318,37 @@ def _train_and_report(
     )
 
 
-def _final_scores(parts: setup.Parts, games: int) -> list[PlayerScore]:
+def _final_scores(parts: setup.Parts, games: int, stop: StopRequest) -> list[PlayerScore]:
     parts.network.refresh()
     config = parts.config
-    scores = [evaluate_baseline(player, config, games) for player in BASELINES]
+    scores = [evaluate_baseline(player, config, games, stop.check) for player in BASELINES]
     before = parts.progress.evaluation_before
     if before is not None and before["games"] == games:
         scores.append(PlayerScore(**before))
-    scores.append(evaluate_agent(parts.network, config, games, "agent after training"))
+    name = "agent after training"
+    scores.append(evaluate_agent(parts.network, config, games, name, between=stop.check))
     return scores
 
 
-def _close(data: DataManager, status: MlflowStatus) -> None:
+def _finish_uploads(
+    data: DataManager, outcome: TrainingOutcome, display: Display, stop: StopRequest
+) -> None:
+    """Give MLflow what is left, for a while; who wants to stop does not wait for it."""
+    status: MlflowStatus = "FINISHED" if outcome.complete else "KILLED"
+    if data.mlflow_run_id is not None:
+        with (
+            contextlib.suppress(StopRequested),
+            stop.at_once(),
+            display.phase("finishing uploads to MLflow"),
+        ):
+            _close(data, status)
+    _close(data, status, in_a_hurry=bool(stop))
+
+
+def _close(data: DataManager, status: MlflowStatus, *, in_a_hurry: bool = False) -> None:
+    """Close; without effect when it is closed."""
     try:
-        data.close(mlflow_status=status)
+        data.close(upload_seconds=_HURRY_SECONDS if in_a_hurry else 30.0, mlflow_status=status)
     except DataError as e:
         # Already shown and counted by the loop; closing must not hide what ended it.
         logger.error("%s", e)

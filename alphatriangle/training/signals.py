@@ -1,52 +1,162 @@
-"""Stop when asked: the first SIGTERM or Ctrl-C asks, a second Ctrl-C insists."""
+"""Stop when asked: by a signal, or from another thread; a second Ctrl-C insists."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+# A closed terminal is no other wish than SIGTERM.
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+_STUCK_SECONDS: Final = 1.0
+"""How long the main thread may be in C code with nothing to lose after a signal."""
+GOES_ON: Final = "nothing is lost, the same command goes on"
+
+
+class StopRequested(BaseException):
+    """Somebody asked to stop while there was nothing to lose."""
 
 
 class StopRequest:
-    """Whether somebody asked to stop, and with what."""
+    """Whether somebody asked to stop, and with what.
 
-    def __init__(self) -> None:
+    Training looks at it between two steps. Where nothing can be lost (:meth:`at_once`), a signal
+    ends what is being done, by :class:`StopRequested`.
+    """
+
+    def __init__(self, event: threading.Event | None = None) -> None:
+        """``event``, when it is set, asks too, from whatever thread."""
         self.signal_name: str | None = None
+        self._event = event
+        self._at_once = 0
+        self._is_armed = False
 
     def __bool__(self) -> bool:
-        return self.signal_name is not None
+        return self.stopped_by is not None
 
-    def arm(self) -> None:
-        """Listen. Libraries that install handlers of their own (Ray does, in C) make it deaf:
-        call it again after they have started."""
+    @property
+    def stopped_by(self) -> str | None:
+        """What asked: the name of a signal, or ``request``."""
+        if self.signal_name is None and self._event is not None and self._event.is_set():
+            return "request"
+        return self.signal_name
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether there is nothing to lose now."""
+        return self._at_once > 0
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within it there is nothing to lose: a request to stop ends it.
+
+        Raises:
+            StopRequested: somebody asked, before it, within it, or until its end.
+        """
+        self.check()
+        self._at_once += 1
+        try:
+            yield
+        finally:
+            self._at_once -= 1
+        self.check()
+
+    def check(self) -> None:
+        """For what takes long and has nothing to lose.
+
+        Raises:
+            StopRequested: somebody asked.
+        """
+        if self:
+            raise StopRequested
+
+    def arm(self) -> dict[signal.Signals, Any]:
+        """Listen; returns the handlers that were there before.
+
+        A hang-up that is ignored, as under ``nohup``, stays ignored.
+        """
+        previous = {}
         for number in _SIGNALS:
+            before = signal.getsignal(number)
+            if number.name == "SIGHUP" and before is signal.SIG_IGN:
+                continue
+            previous[number] = before
             signal.signal(number, self._handle)
+        return previous
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self and number == signal.SIGINT:
-            sys.stderr.write("\nstopped at once; what was committed is safe\n")
-            sys.stderr.flush()
-            os._exit(130)
+        if self.signal_name is not None and number == signal.SIGINT:
+            _leave("stopped at once; what was committed is safe", 130)
         self.signal_name = signal.Signals(number).name
+        if self.may_leave:
+            raise StopRequested
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
+def stop_on_signals(
+    event: threading.Event | None = None, *, own_process: bool = False
+) -> Iterator[StopRequest]:
     """Within it, the first signal sets the request; a second Ctrl-C ends the process at once.
 
-    Nothing committed can be lost by that: a save becomes real in one rename.
+    Nothing committed can be lost by that: a save becomes real in one rename. In a thread that is
+    not the main one, which no signal reaches, only ``event`` asks. With ``own_process`` the
+    process is ended when it has nothing to lose and does not hear the signal, in a compiler for
+    instance.
     """
-    request = StopRequest()
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
-    request.arm()
-    try:
+    request = StopRequest(event)
+    if threading.current_thread() is not threading.main_thread():
         yield request
+        return
+    with contextlib.ExitStack() as armed:
+        if own_process and os.name == "posix":
+            armed.enter_context(_watched(request))
+        for number, handler in request.arm().items():
+            # None: it was not installed from Python, and cannot be from there.
+            armed.callback(signal.signal, number, signal.SIG_DFL if handler is None else handler)
+        yield request
+
+
+@contextmanager
+def _watched(request: StopRequest) -> Iterator[None]:
+    """Python's handlers wait for C code to return; this thread does not."""
+    heard, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    over = threading.Event()
+    wanted = {int(number) for number in _SIGNALS}
+
+    def watch() -> None:
+        while not over.is_set():
+            # The zero byte of the end is no signal.
+            if not wanted.intersection(os.read(heard, 64)):
+                continue
+            if not over.wait(_STUCK_SECONDS) and request.may_leave:
+                _leave(f"stopped; {GOES_ON}", 0)
+
+    thread = threading.Thread(target=watch, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        over.set()
+        signal.set_wakeup_fd(before)
+        os.write(wakes, b"\0")
+        thread.join()
+        os.close(heard)
+        os.close(wakes)
+
+
+def _leave(words: str, code: int) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live view hides the cursor
+        sys.stderr.write(f"{shown}\n{words}\n")
+        sys.stderr.flush()
+    os._exit(code)

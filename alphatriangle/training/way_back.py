@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Final
 
 from alphatriangle.config import Config, PersistenceConfig, TrainConfig
@@ -14,6 +13,7 @@ from alphatriangle.data.serializer import Serializer
 from alphatriangle.rl import schedule
 from alphatriangle.training.courses import saved_course
 from alphatriangle.utils.finite import first_not_finite
+from alphatriangle.utils.invocation import command
 
 _CAREFUL_CLIP: Final = 5.0
 
@@ -29,8 +29,8 @@ def way_back(config: Config, run: str, began_at: int) -> str:
     where = _data_dir(config.persistence)
     if not commits:
         changes = _careful(config.train, config.train.learning_rate)
-        again = ["alphatriangle", "train", "--run-name", run, *changes, *where]
-        return f"nothing was committed yet; {shlex.join(again)} begins again with a lower rate"
+        again = command("train", "--run-name", run, *changes, *where)
+        return f"nothing was committed yet; {again} begins again with a lower rate"
     # Those of the step it began with come last.
     candidates = sorted(commits, key=lambda stored: stored.commit.global_step == began_at)
     serializer = Serializer(config.persistence.allowed_globals)
@@ -39,13 +39,13 @@ def way_back(config: Config, run: str, began_at: int) -> str:
     if found is None or checkpoint is None:
         return "no commit is whole and finite; begin a new run with a lower rate"
     step, name = found.commit.global_step, _new_name(config.persistence, run)
-    fork = ["alphatriangle", "runs", "fork", run, name, "--step", str(step), *where]
+    fork = command("runs", "fork", run, name, "--step", str(step), *where)
     course = saved_course(checkpoint, "scheduler", config.train, schedule.learning_rate)
     changes = _careful(config.train, course.at(step))
-    train = ["alphatriangle", "train", "--run-name", name, *changes, *where]
+    train = command("train", "--run-name", name, *changes, *where)
     older = [s.commit.global_step for s in commits if s.commit.global_step < step]
     others = f" (so may be those before it: {', '.join(map(str, older))})" if older else ""
-    commands = f"{shlex.join(fork)} && {shlex.join(train)}"
+    commands = f"{fork} && {train}"
     return f"the commit of step {step} is intact{others}; {commands} goes on with a lower rate"
 
 

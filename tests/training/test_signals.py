@@ -5,6 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from alphatriangle.training.signals import StopRequested, stop_on_signals
+from tests.training.command import alphatriangle, show, start, train_arguments
 
 CHILD = """
 import sys
@@ -19,9 +27,9 @@ with stop_on_signals() as stop:
 """
 
 
-def child() -> subprocess.Popen[str]:
+def child(code: str = CHILD) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CHILD],
+        [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,3 +60,84 @@ def test_a_second_sigterm_is_patient() -> None:
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate("go on\n", timeout=20)
     assert (process.returncode, output) == (0, "asked again\n")
+
+
+STUCK = """
+import ctypes, sys
+from alphatriangle.training.signals import StopRequested, stop_on_signals
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+libc.pthread_mutex_init(mutex, None)
+libc.pthread_mutex_lock(mutex)
+with stop_on_signals(own_process=True) as stop:
+    with stop.at_once():
+        while True:
+            try:
+                print("ready", flush=True)
+                libc.pthread_mutex_lock(mutex)  # no signal ends it, no handler of Python's runs
+            except StopRequested:
+                pass  # it was not there yet
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_process_that_does_not_hear_and_has_nothing_to_lose_is_ended(
+    number: signal.Signals,
+) -> None:
+    process = child(STUCK)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stopped; nothing is lost" in errors
+
+
+def test_where_nothing_can_be_lost_a_signal_ends_it() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals() as stop:
+        with pytest.raises(StopRequested), stop.at_once():
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.stopped_by == "SIGTERM"
+        with pytest.raises(StopRequested), stop.at_once():
+            pytest.fail("it was asked before")
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_in_another_thread_an_event_asks() -> None:
+    event = threading.Event()
+
+    def ask() -> tuple[bool, str | None, bool]:
+        with stop_on_signals(event) as stop:
+            before = bool(stop)
+            event.set()
+            return before, stop.stopped_by, bool(stop)
+
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(ask).result() == (False, "request", True)
+
+
+def test_stopped_before_its_first_commit_a_run_goes_on_like_any_other(tmp_path: Path) -> None:
+    """In every phase: exit code 0, the usual words, and nothing that hinders the next start."""
+    evaluated = train_arguments(tmp_path, "--set", "stats.evaluation_games=20", steps=2)
+    alone = [*evaluated, "--workers", "0"]
+    for phase, number, arguments in (
+        ("new run", signal.SIGINT, alone),
+        ("loading", signal.SIGTERM, alone),
+        ("compiling", signal.SIGINT, alone),
+        ("starting Ray", signal.SIGTERM, evaluated),
+        ("the agent before", signal.SIGINT, alone),
+    ):
+        process = start(arguments)
+        assert process.stdout is not None
+        output = ""
+        for line in process.stdout:
+            output += line
+            if line.startswith((phase, "going on" if phase == "new run" else phase)):
+                process.send_signal(number)
+                break
+        output += process.stdout.read()
+        assert process.wait(60) == 0, output
+        assert f"stopped by {number.name}" in output
+        assert "the same command goes on" in output
+        assert "error" not in output
+    assert alphatriangle(*alone).returncode == 0
+    assert show(tmp_path)["commit"]["global_step"] == 2

@@ -29,6 +29,7 @@ from alphatriangle.data.schemas import Commit, CommittedFile, RunInfo
 from alphatriangle.data.serializer import parse_json
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
+from alphatriangle.utils.invocation import command
 
 _CHUNK: Final = 1 << 20
 _LARGEST_RECORD: Final = 64 << 20
@@ -63,7 +64,8 @@ def write_archive(paths: PathManager, commit: Commit, path: Path) -> fs.FileDige
         if path.parent.is_dir():
             raise ExportError(
                 f"step {commit.global_step} of run {paths.run_name!r} was removed while it was "
-                f"copied ({e.filename}); pin it with alphatriangle runs pin, or take a newer one"
+                f"copied ({e.filename}); {command('runs', 'pin', paths.run_name)} keeps it, or "
+                "take a newer one"
             ) from e
         raise ExportError(f"cannot write {path}: there is no folder {path.parent}") from e
     except OSError as e:

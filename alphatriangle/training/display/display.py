@@ -10,15 +10,21 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 
 from alphatriangle.training.display.view import View, facts, panel, plain_line
+from alphatriangle.utils.terminal import UnfailingStream
 
 _LINE_SECONDS = 3.0  # between two plain lines
+
+
+def console_on(stream: TextIO) -> Console:
+    """For what is said of a training: whatever becomes of ``stream``, training goes on."""
+    return Console(file=cast(IO[str], UnfailingStream(stream)))
 
 
 class Display:

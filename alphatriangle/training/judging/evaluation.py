@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from alphatriangle.config import Config
-from alphatriangle.game.players import play_games
+from alphatriangle.game.players import play_game
 from alphatriangle.rl import play_episodes
 from alphatriangle.search.search import Evaluator
 from alphatriangle.utils.types import Episode
@@ -18,6 +18,10 @@ EVALUATION_SEED: Final = 7_700_000_007
 BASELINES: Final = ("random", "greedy", "mobility", "beam")
 """Whom an agent is compared with unless somebody asks for others."""
 _RESAMPLES: Final = 4000
+
+
+def _nothing() -> None:
+    pass
 
 
 class PlayerScore(NamedTuple):
@@ -74,14 +78,26 @@ def score_of(player: str, scores: Sequence[float], placements: Sequence[float]) 
 
 
 def evaluate_agent(
-    network: Evaluator, config: Config, games: int, player: str, simulations: int | None = None
+    network: Evaluator,
+    config: Config,
+    games: int,
+    player: str,
+    simulations: int | None = None,
+    *,
+    between: Callable[[], None] = _nothing,
 ) -> PlayerScore:
-    """Play ``games`` games with the search, without noise."""
-    return score_of_games(player, play_agent(network, config, games, simulations))
+    """Play ``games`` games with the search, without noise, calling ``between`` now and then."""
+    episodes = play_agent(network, config, games, simulations, between=between)
+    return score_of_games(player, episodes)
 
 
 def play_agent(
-    network: Evaluator, config: Config, games: int, simulations: int | None = None
+    network: Evaluator,
+    config: Config,
+    games: int,
+    simulations: int | None = None,
+    *,
+    between: Callable[[], None] = _nothing,
 ) -> list[Episode]:
     """The games of :func:`evaluate_agent`."""
     search = config.search
@@ -94,6 +110,7 @@ def play_agent(
         episodes=list(range(games)),
         seed=EVALUATION_SEED,
         gamma=config.train.gamma,
+        between=between,
     )
 
 
@@ -102,8 +119,14 @@ def score_of_games(player: str, episodes: Sequence[Episode]) -> PlayerScore:
     return score_of(player, [e.score for e in episodes], [len(e.moves) for e in episodes])
 
 
-def evaluate_baseline(player: str, config: Config, games: int) -> PlayerScore:
-    """Play ``games`` games with one of :data:`alphatriangle.game.players.PLAYERS`."""
+def evaluate_baseline(
+    player: str, config: Config, games: int, between: Callable[[], None] = _nothing
+) -> PlayerScore:
+    """Play ``games`` games with one of :data:`alphatriangle.game.players.PLAYERS`, calling
+    ``between`` before each."""
     limit = config.env.max_moves_per_episode
-    results = play_games(player, EVALUATION_SEED, range(games), limit)
+    results = []
+    for episode in range(games):
+        between()
+        results.append(play_game(player, EVALUATION_SEED, episode, limit))
     return score_of(player, [r[0] for r in results], [r[1] for r in results])

@@ -34,7 +34,7 @@ class Gating:
         self._every = config.stats.gate_freq_steps
         self._network = network
         self._data = data
-        self._exact = exact
+        self.exact = exact
         if network.device.type == "cpu":
             config = config.model_copy(update={"model": network.arithmetic()})
         self._evaluator = Evaluator(config, data.paths.logs / "evaluator.log")
@@ -72,7 +72,14 @@ class Gating:
 
     def take_verdict(self, now: int) -> list[Event]:
         """Judge the candidate there is, if its games are over or have to be waited for."""
-        return self._judge(now, wait=self._exact)
+        return self._judge(now, wait=self.exact)
+
+    def wait(self, go_on: Callable[[], bool]) -> bool:
+        """Wait until :meth:`take_verdict` would not; False when ``go_on`` says no meanwhile."""
+        while self.exact and not self._evaluator.ready(0.2):
+            if not go_on():
+                return False
+        return True
 
     def propose(self, step: int) -> None:
         """The commit of ``step``, which is about to be saved, is the next candidate."""

@@ -20,6 +20,7 @@ class InProcessPlay:
         self._network = network
         self._ledger = Ledger()
         self._self_play = make_self_play(network, config, refill=self._ledger.take)
+        self._is_playing = False
 
     def wait_until_ready(self, seconds: float) -> bool:
         """It always can."""
@@ -29,18 +30,22 @@ class InProcessPlay:
         """Play until the rows are there, or for a while."""
         if wanted_rows <= 0:
             return []
-        return [self._self_play.play(wanted_rows, self.ROUNDS)]
+        self._is_playing = True
+        result = self._self_play.play(wanted_rows, self.ROUNDS)
+        self._is_playing = False
+        return [result]
 
     def update_weights(self) -> None:
         """Evaluate with the newest weights from now on."""
         self._network.refresh()
 
     def state_dict(self) -> dict[str, Any]:
-        """Ledger and games in flight."""
+        """Ledger and games in flight; those that an error stopped in the middle of a round are
+        played again."""
         return {
             "next_episode": self._ledger.next_episode,
             "unfinished": sorted_episodes(self._self_play.unfinished(), self._ledger.returned),
-            "games": self._self_play.state_dict(),
+            "games": None if self._is_playing else self._self_play.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
