@@ -1,11 +1,13 @@
 """Configuration: frozen pydantic models, one section a file."""
 
+from alphatriangle.config.base import OnResume
 from alphatriangle.config.config import (
     Config,
     ConfigError,
     Layer,
     build,
     check,
+    kinds,
     merge,
     parse_setting,
     read_settings,
@@ -26,6 +28,7 @@ __all__ = [
     "EnvConfig",
     "Layer",
     "ModelConfig",
+    "OnResume",
     "PersistenceConfig",
     "SearchConfig",
     "StatsConfig",
@@ -33,6 +36,7 @@ __all__ = [
     "build",
     "check",
     "from_environment",
+    "kinds",
     "merge",
     "parse_setting",
     "preset",

@@ -11,7 +11,7 @@ from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
-from alphatriangle.config.base import Section
+from alphatriangle.config.base import OnResume, Section, on_resume
 from alphatriangle.config.env_config import EnvConfig
 from alphatriangle.config.model_config import ModelConfig
 from alphatriangle.config.persistence_config import PersistenceConfig
@@ -138,6 +138,15 @@ def _sections() -> dict[str, type[Section]]:
         name: field.annotation
         for name, field in Config.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def kinds() -> dict[str, OnResume]:
+    """``section.field`` -> what becomes of a change on resume."""
+    return {
+        f"{name}.{key}": on_resume(field)
+        for name, section in _sections().items()
+        for key, field in section.model_fields.items()
     }
 
 

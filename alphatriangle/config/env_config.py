@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from alphatriangle.config.base import Section
+from alphatriangle.config.base import Live, Section
 
 
 class EnvConfig(Section):
     """Episodes."""
 
-    max_moves_per_episode: int = Field(default=4000, ge=3, le=1_000_000)
+    max_moves_per_episode: Live[int] = Field(default=4000, ge=3, le=1_000_000)
     """An episode is cut here; its last returns are bootstrapped, not taken as a lost game."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from alphatriangle.config.base import Section
+from alphatriangle.config.base import Irrelevant, Live, Section
 
 
 class StatsConfig(Section):
     """Aggregation interval and sinks."""
 
-    log_freq_steps: int = Field(default=10, ge=1)
+    log_freq_steps: Irrelevant[int] = Field(default=10, ge=1)
     """Training steps over which events are aggregated into one point of a curve."""
-    evaluation_games: int = Field(default=100, ge=0, le=100_000)
+    evaluation_games: Live[int] = Field(default=100, ge=0, le=100_000)
     """Games that the agent plays before and after training; 0 means no evaluation."""
-    gate_games: int = Field(default=64, ge=0, le=100_000)
+    gate_games: Live[int] = Field(default=64, ge=0, le=100_000)
     """Games by which a checkpoint shows that it is better than the best; 0 means that none is
     marked as the best."""
-    gate_freq_steps: int = Field(default=1000, ge=1)
+    gate_freq_steps: Live[int] = Field(default=1000, ge=1)
     """Training steps between two such candidates; they are taken from those that are saved."""
-    tensorboard: bool = True
+    tensorboard: Irrelevant[bool] = True
     """Write curves for TensorBoard into the run's folder."""

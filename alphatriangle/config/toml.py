@@ -7,20 +7,22 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from alphatriangle.config.base import Section
+from alphatriangle.config.base import OnResume, Section, on_resume
 from alphatriangle.config.config import Config
 
 
 def to_toml(config: Config) -> str:
-    """One table a section, each field under its description."""
-    tables = []
+    """One table a section, each field under its description and what it is on a resume."""
+    tables = [
+        "# When a run is resumed, a setting that is\n"
+        + "\n".join(f"# [{kind}]: {kind.meaning}" for kind in OnResume)
+    ]
     for name in Config.model_fields:
         section: Section = getattr(config, name)
         lines = [f"[{name}]"]
         for field, info in type(section).model_fields.items():
-            lines += textwrap.wrap(
-                info.description or "", 98, initial_indent="# ", subsequent_indent="# "
-            )
+            text = f"{info.description} [{on_resume(info)}]"
+            lines += textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# ")
             lines.append(f"{field} = {toml_value(getattr(section, field))}")
         tables.append("\n".join(lines))
     return "\n\n".join(tables) + "\n"

@@ -6,98 +6,98 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from alphatriangle.config.base import Section
+from alphatriangle.config.base import Fixed, Irrelevant, Live, Section
 
 
 class TrainConfig(Section):
     """The run, self-play, the replay and the optimizer."""
 
-    run_name: str | None = None
+    run_name: Irrelevant[str | None] = None
     """Folder of the run under ``runs/``: begun where it is new, gone on with where it is there.
     None means a new name; on the command line, the latest unfinished run, where there is one."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Fixed[int] = Field(default=0, ge=0, lt=2**63)
     """Everything random in the run is derived from it."""
-    max_steps: int = Field(default=1000, ge=1)
+    max_steps: Live[int] = Field(default=1000, ge=1)
     """Training steps in all."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: Live[str] = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """Where the learner computes: auto, cpu, cuda, cuda:N or mps."""
-    training_dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    training_dtype: Live[Literal["auto", "float32", "bfloat16"]] = "float32"
     """Arithmetic of the learner's forward and backward pass; weights, optimizer and losses stay in
     float32. ``auto`` takes bfloat16 where the hardware has it, once, and it is kept."""
-    num_threads: int = Field(default=0, ge=0, le=1024)
+    num_threads: Live[int] = Field(default=0, ge=0, le=1024)
     """torch threads of the training process; 0 means all cores that no worker uses."""
 
-    auto_resume_latest: bool = False
+    auto_resume_latest: Irrelevant[bool] = False
     """For programs that use ``DataManager``: a run name that is new begins with the state of the
     run that was committed to last, and without a name the latest unfinished run is gone on with, in
     place. (The command line has --resume latest for the first, and does the second anyway.)"""
-    load_checkpoint_path: str | None = None
-    """Start from this checkpoint file instead; it must load."""
-    load_buffer_path: str | None = None
-    """Start with this buffer file; it must load."""
+    load_checkpoint_path: Fixed[str | None] = None
+    """Begin the run with this checkpoint file; it must load."""
+    load_buffer_path: Fixed[str | None] = None
+    """Begin it with this buffer file; it must load."""
 
-    num_workers: int = Field(default=-1, ge=-1, le=10_000)
+    num_workers: Live[int] = Field(default=-1, ge=-1, le=10_000)
     """Self-play processes; 0 plays in the training process, -1 means cores - 1, at least 1."""
-    games_per_worker: int = Field(default=128, ge=1, le=65_536)
+    games_per_worker: Live[int] = Field(default=128, ge=1, le=65_536)
     """Games that one worker plays in lockstep: the rows of one network call."""
-    worker_update_freq_steps: int = Field(default=5, ge=1)
+    worker_update_freq_steps: Live[int] = Field(default=5, ge=1)
     """Training steps between two updates of the weights that self-play uses."""
-    replay_ratio: float = Field(default=2.0, gt=0.0, le=1000.0)
+    replay_ratio: Live[float] = Field(default=2.0, gt=0.0, le=1000.0)
     """How often a row is sampled on average: it paces training against self-play. Changed on a
     resume, it paces what comes; so do batch_size and min_buffer_size_to_train."""
 
-    buffer_capacity: int = Field(default=100_000, ge=1)
+    buffer_capacity: Live[int] = Field(default=100_000, ge=1)
     """Rows that the replay buffer holds; the oldest go first."""
-    min_buffer_size_to_train: int = Field(default=4_000, ge=1)
+    min_buffer_size_to_train: Live[int] = Field(default=4_000, ge=1)
     """Rows before the first training step."""
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: Live[int] = Field(default=256, ge=1)
     """Rows of a training step."""
-    augment_symmetry: bool = False
+    augment_symmetry: Live[bool] = False
     """Show every sampled row in a random view: the board turned or mirrored, its slots reordered.
     (The deals are not quite symmetric: see ``features/symmetry.py``.)"""
-    use_per: bool = False
+    use_per: Live[bool] = False
     """Prioritised replay, proportional variant (Schaul et al., 2016); otherwise uniform."""
-    per_alpha: float = Field(default=0.6, ge=0.0, le=1.0)
+    per_alpha: Live[float] = Field(default=0.6, ge=0.0, le=1.0)
     """Exponent of the priorities."""
-    per_beta_initial: float = Field(default=0.4, ge=0.0, le=1.0)
+    per_beta_initial: Live[float] = Field(default=0.4, ge=0.0, le=1.0)
     """Exponent of the importance weights at the start."""
-    per_beta_final: float = Field(default=1.0, ge=0.0, le=1.0)
+    per_beta_final: Live[float] = Field(default=1.0, ge=0.0, le=1.0)
     """The same at the end of annealing."""
-    per_beta_anneal_steps: int | None = Field(default=None, ge=1)
+    per_beta_anneal_steps: Live[int | None] = Field(default=None, ge=1)
     """Steps of annealing; none means until max_steps. It never goes back: not in a run that is made
     longer either."""
-    per_epsilon: float = Field(default=1e-3, gt=0.0)
+    per_epsilon: Live[float] = Field(default=1e-3, gt=0.0)
     """Added to every |TD error| so that no row is lost from sight."""
 
-    n_step_returns: int = Field(default=3, ge=1, le=100)
+    n_step_returns: Live[int] = Field(default=3, ge=1, le=100)
     """Placements whose rewards a return sums before it bootstraps."""
-    gamma: float = Field(default=0.98, ge=0.0, lt=1.0)
+    gamma: Fixed[float] = Field(default=0.98, ge=0.0, lt=1.0)
     """Discount per placement."""
 
-    optimizer_type: Literal["AdamW", "Adam", "SGD"] = "AdamW"
+    optimizer_type: Fixed[Literal["AdamW", "Adam", "SGD"]] = "AdamW"
     """The optimizer; SGD uses momentum 0.9."""
-    learning_rate: float = Field(default=2e-3, gt=0.0)
+    learning_rate: Live[float] = Field(default=2e-3, gt=0.0)
     """Its rate at the start. Another one on a resume is its rate from there on, where its schedule
     begins anew; otherwise the rate never rises, in a run that is made longer neither."""
-    weight_decay: float = Field(default=1e-4, ge=0.0)
+    weight_decay: Live[float] = Field(default=1e-4, ge=0.0)
     """Its weight decay."""
-    gradient_clip_value: float | None = Field(default=5.0, gt=0.0)
+    gradient_clip_value: Live[float | None] = Field(default=5.0, gt=0.0)
     """Largest norm of the gradient; none means no clipping."""
-    lr_scheduler_type: Literal["StepLR", "CosineAnnealingLR"] | None = "CosineAnnealingLR"
+    lr_scheduler_type: Live[Literal["StepLR", "CosineAnnealingLR"] | None] = "CosineAnnealingLR"
     """How the rate falls. Changed on a resume, schedules go on from the rate there is."""
-    lr_scheduler_step_size: int = Field(default=10_000, ge=1)
+    lr_scheduler_step_size: Live[int] = Field(default=10_000, ge=1)
     """StepLR: steps between two falls."""
-    lr_scheduler_gamma: float = Field(default=0.3, gt=0.0, le=1.0)
+    lr_scheduler_gamma: Live[float] = Field(default=0.3, gt=0.0, le=1.0)
     """StepLR: factor of a fall."""
-    lr_scheduler_t_max: int | None = Field(default=None, ge=1)
+    lr_scheduler_t_max: Live[int | None] = Field(default=None, ge=1)
     """Cosine: steps until the lowest rate, which then stays; none means until max_steps."""
-    lr_scheduler_eta_min: float = Field(default=1e-4, ge=0.0)
+    lr_scheduler_eta_min: Live[float] = Field(default=1e-4, ge=0.0)
     """Cosine: the lowest rate."""
-    policy_loss_weight: float = Field(default=1.0, ge=0.0)
+    policy_loss_weight: Live[float] = Field(default=1.0, ge=0.0)
     """Weight of the policy's cross-entropy."""
-    value_loss_weight: float = Field(default=1.0, ge=0.0)
+    value_loss_weight: Live[float] = Field(default=1.0, ge=0.0)
     """Weight of the value distribution's cross-entropy."""
-    entropy_bonus_weight: float = Field(default=0.0, ge=0.0)
+    entropy_bonus_weight: Live[float] = Field(default=0.0, ge=0.0)
     """Weight of the policy's entropy, which the loss rewards."""
 
     @model_validator(mode="after")

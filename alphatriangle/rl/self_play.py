@@ -251,8 +251,7 @@ class SelfPlay:
         ours = {"games": self.games, "pending events": self._lanes.event_value.shape[1]}
         if theirs != ours:
             raise ValueError(
-                f"games in flight were saved with {theirs}, this configuration has {ours}; "
-                "games_per_worker and n_step_returns cannot change within a run"
+                f"games in flight were saved with {theirs}, this configuration has {ours}"
             )
         if state["tree"]["node_count"].max(initial=0) > self._tree.node_board.shape[1]:
             raise ValueError("games in flight were saved with more simulations than configured")

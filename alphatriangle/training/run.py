@@ -225,9 +225,9 @@ def _prepare(
 ) -> TrainingLoop:
     config = plan.config
     at_end.enter_context(log_to(data.paths.logs / "train.log"))
-    torch.set_num_threads(setup.thread_count(config, data.run_info))
-    network = setup.make_network(config, data.run_info)
-    trainer = setup.make_trainer(config, data.run_info, network)
+    torch.set_num_threads(setup.thread_count(config, data.run_info, plan.changed))
+    network = setup.make_network(config, data.run_info, plan.changed)
+    trainer = setup.make_trainer(config, data.run_info, network, plan.changed)
     buffer = ExperienceBuffer(config.train)
     step = setup.restore_learner(state, network, trainer, buffer)
     if (place := trainer.first_not_finite()) is not None:
@@ -245,8 +245,8 @@ def _prepare(
                 stop.check()
     progress = Progress()
     if state.checkpoint_data is not None:
-        setup.restore_play(state.checkpoint_data, play, progress, config.train.seed)
-    for line in what_begins(config.train, trainer, buffer):
+        setup.restore_play(state.checkpoint_data, play, progress, config)
+    for line in [*plan.changes, *what_begins(config.train, trainer, buffer)]:
         display.note(line)
         logger.info("%s", line)
     # Everything fits: only now may the run say something else of itself than before.
@@ -266,7 +266,10 @@ def _prepare(
         stats.set_state(state.checkpoint_data.stats_state)
     gating = Gating(config, network, data, exact=workers == 0)
     if state.checkpoint_data is not None and "gate" in state.checkpoint_data.components:
-        gating.resume(state.checkpoint_data.components["gate"])
+        gating.resume(
+            state.checkpoint_data.components["gate"],
+            same_games=setup.same_settings(state.checkpoint_data, config, *setup.PLAYING),
+        )
     pace = restore_pace(state, config.train)
     parts = setup.Parts(
         config, network, trainer, buffer, play, progress, gating, stats, data, pace, step

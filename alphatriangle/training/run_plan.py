@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,12 +10,15 @@ from alphatriangle.config import (
     Config,
     ConfigError,
     Layer,
+    OnResume,
     PersistenceConfig,
     build,
     check,
+    kinds,
     merge,
     preset,
 )
+from alphatriangle.config.toml import differences, toml_value
 from alphatriangle.data.commits.files import has_begun
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import (
@@ -43,17 +46,17 @@ from alphatriangle.data.serializer import Serializer
 
 DEFAULT_PRESET: Final = "laptop"
 
-# What a run is; saved state would not fit, or would not mean the same, under another value.
-_FIXED: Final = (
-    "train.seed",
-    "train.gamma",
-    "train.optimizer_type",
-    "model.conv_channels",
-    "model.num_residual_blocks",
-    "model.value_hidden",
-    "model.num_value_atoms",
-    "model.value_min",
-    "model.value_max",
+Changes = dict[str, tuple[Any, Any]]
+"""``section.field`` -> its value before and now."""
+
+# Which run, from where to where: that is what a plan decides and says.
+_PLANNED: Final = (
+    "train.run_name",
+    "train.max_steps",
+    "train.auto_resume_latest",
+    "train.load_checkpoint_path",
+    "train.load_buffer_path",
+    "persistence.root_data_dir",
 )
 
 
@@ -87,6 +90,16 @@ class RunPlan:
     """For the person: which run, and why this one."""
     fork_of: str | None = None
     """The run whose newest sound commit the new one begins with, sharing its files."""
+    changed: Changes = field(default_factory=dict)
+    """Settings that are not those that the run had."""
+
+    @property
+    def changes(self) -> list[str]:
+        """What :attr:`changed` says, for people."""
+        return [
+            f"{key} {toml_value(before)} -> {toml_value(after)}"
+            for key, (before, after) in self.changed.items()
+        ]
 
     @property
     def nothing_to_do(self) -> bool:
@@ -214,12 +227,12 @@ def _resume(asked: _Asked, run: RunSummary) -> RunPlan:
         message = f"run {run.name!r} already has {run.step} steps, {target} were asked for"
     own: dict[str, Any] = {"run_name": run.name, "max_steps": target, "auto_resume_latest": False}
     if run.commits:
+        _check_beginning(run.name, asked.settings, info)
         # It has a state of its own by now; where the first one came from is history.
         own |= {"load_checkpoint_path": None, "load_buffer_path": None}
     root = {"persistence": {"root_data_dir": str(asked.persistence.root_data_dir)}}
     config = build(merge(saved, asked.settings, root, {"train": own}))
-    if run.commits:
-        _check_fixed(run.name, build(saved), config)
+    changed = _changed(run.name, build(saved), config, has_state=run.commits > 0)
     return RunPlan(
         config=config,
         run_name=run.name,
@@ -230,6 +243,7 @@ def _resume(asked: _Asked, run: RunSummary) -> RunPlan:
         steps_per_round=info.steps_per_round,
         started_from=info.started_from,
         message=message,
+        changed=changed,
     )
 
 
@@ -323,13 +337,34 @@ def _saved_settings(
     return saved or preset((info and info.preset) or DEFAULT_PRESET)
 
 
-def _check_fixed(name: str, saved: Config, wanted: Config) -> None:
-    for key in _FIXED:
-        section, field = key.split(".")
-        before = getattr(getattr(saved, section), field)
-        after = getattr(getattr(wanted, section), field)
-        if before != after:
+def _check_beginning(name: str, settings: Layer, info: RunInfo) -> None:
+    """A run may be told again what it was begun with, but nothing else.
+
+    Raises:
+        ConfigError: it was.
+    """
+    given = settings.get("train", {})
+    for key in ("load_checkpoint_path", "load_buffer_path"):
+        if (path := given.get(key)) is not None:
+            if path != info.started_from:
+                raise ConfigError(
+                    f"train.{key} is how a run begins, and run {name!r} has begun, with "
+                    f"{info.started_from or 'nothing'}; start another run with --run-name"
+                )
+            return
+
+
+def _changed(name: str, saved: Config, wanted: Config, *, has_state: bool) -> Changes:
+    """What is not as it was.
+
+    Raises:
+        ConfigError: it is what the run's state depends on.
+    """
+    found = differences(saved, wanted)
+    for key, (before, after) in found.items():
+        if has_state and kinds()[key] is OnResume.fixed:
             raise ConfigError(
                 f"{key} is {before} in run {name!r} and cannot become {after}; "
                 "start another run with --run-name"
             )
+    return {key: values for key, values in found.items() if key not in _PLANNED}

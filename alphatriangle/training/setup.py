@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -63,24 +63,31 @@ def worker_count(config: Config) -> int:
     return max(core_count() - 1, 1) if wanted < 0 else wanted
 
 
-def thread_count(config: Config, info: RunInfo | None) -> int:
+def thread_count(config: Config, info: RunInfo | None, changed: Container[str] = ()) -> int:
     """torch threads of the training process: as configured, as before, or the cores left over.
 
-    In-process runs keep the number they began with, because it decides the order of sums.
+    In-process runs keep the number they began with, because it decides the order of sums, until
+    something else is asked for: ``changed`` are settings that are not those of before.
     """
     if config.train.num_threads:
         return config.train.num_threads
     workers = worker_count(config)
+    asked_for = "train.num_threads" in changed or "train.num_workers" in changed
     if workers == 0:
-        return info.num_threads if info and info.num_threads else core_count()
+        return info.num_threads if info and info.num_threads and not asked_for else core_count()
     return max(core_count() - workers, 1)
 
 
-def make_network(config: Config, info: RunInfo | None) -> NeuralNetwork:
-    """The network, with the arithmetic the run began with."""
+def make_network(
+    config: Config, info: RunInfo | None, changed: Container[str] = ()
+) -> NeuralNetwork:
+    """The network. What ``auto`` was decided to mean is kept, unless the setting is ``changed``."""
     model = config.model
-    if info is not None and info.inference_dtype is not None:
-        kept = {"inference_dtype": info.inference_dtype}
+    asked_for = "model.inference_dtype" in changed or "model.fused_inference" in changed
+    if info is not None and info.inference_dtype is not None and not asked_for:
+        kept = {}
+        if model.inference_dtype == "auto":
+            kept["inference_dtype"] = info.inference_dtype
         if not info.fused_inference:
             kept["fused_inference"] = "off"
         model = model.model_copy(update=kept)
@@ -89,10 +96,13 @@ def make_network(config: Config, info: RunInfo | None) -> NeuralNetwork:
     )
 
 
-def make_trainer(config: Config, info: RunInfo | None, network: NeuralNetwork) -> Trainer:
-    """The learner, with the arithmetic the run began with."""
+def make_trainer(
+    config: Config, info: RunInfo | None, network: NeuralNetwork, changed: Container[str] = ()
+) -> Trainer:
+    """The learner, likewise."""
     train = config.train
-    if info is not None:
+    kept = train.training_dtype == "auto" and "train.training_dtype" not in changed
+    if info is not None and kept:
         train = train.model_copy(update={"training_dtype": info.training_dtype})
     return Trainer(network, train)
 
@@ -159,24 +169,44 @@ def _restore_buffer(data: BufferData, buffer: ExperienceBuffer) -> None:
 
 
 def restore_play(
-    checkpoint: CheckpointData, play: PlaySource, progress: Progress, seed: int
+    checkpoint: CheckpointData, play: PlaySource, progress: Progress, config: Config
 ) -> None:
     """Put the loaded state into self-play and the counters.
 
-    Under another seed the episodes are other games: then self-play begins with its first.
+    Games in flight begin again from their seeds when they would be played in another way. Under
+    another seed the episodes are other games: then self-play begins with its first.
 
     Raises:
         StateMismatchError: the games in flight do not fit the configuration.
     """
     components = checkpoint.components
     try:
-        same_games = checkpoint.config.get("train", {}).get("seed", seed) == seed
-        if "play" in components and same_games:
-            play.load_state_dict(components["play"])
+        if "play" in components and same_settings(checkpoint, config, "train.seed"):
+            state = components["play"]
+            if not same_settings(checkpoint, config, *_LANES, *PLAYING):
+                state = {**state, "games": None}
+            play.load_state_dict(state)
         if "progress" in components:
             progress.load_state_dict(components["progress"])
     except (KeyError, ValueError) as e:
         raise StateMismatchError(f"the games in flight cannot go on: {e}") from e
+
+
+# What decides how a game goes, and how self-play holds it.
+PLAYING: Final = ("search", "env")
+_LANES: Final = ("train.games_per_worker", "train.n_step_returns")
+
+
+def same_settings(checkpoint: CheckpointData, config: Config, *keys: str) -> bool:
+    """Whether these sections, or fields of sections, are what they were at the checkpoint."""
+    now = config.model_dump(mode="json")
+    for key in keys:
+        section, _, only = key.partition(".")
+        then = checkpoint.config.get(section, {})
+        for name in [only] if only else now[section]:
+            if name in then and then[name] != now[section][name]:
+                return False
+    return True
 
 
 def begin_generators(checkpoint: CheckpointData | None, seed: int) -> None:

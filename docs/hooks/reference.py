@@ -13,7 +13,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from alphatriangle.config import PRESETS, Config, build, preset
+from alphatriangle.config import PRESETS, Config, OnResume, build, preset
+from alphatriangle.config.base import on_resume
 from alphatriangle.config.toml import toml_value
 from alphatriangle.stats.events import points
 
@@ -50,13 +51,16 @@ def configuration_page() -> str:
         "alphatriangle train --config mine.toml --set train.batch_size=128",
         "```",
         "",
-        "A preset's value stands below the default where it is another.",
+        "A preset's value stands below the default where it is another. The last column says what",
+        "becomes of a change when a run is resumed:",
+        "",
+        *(f"- *{kind}*: {kind.meaning}" for kind in OnResume),
     ]
     for section, model in Config.model_fields.items():
         kind: Any = model.annotation
         schema = kind.model_json_schema()
         lines += ["", f"## `{section}`", "", str(kind.__doc__).strip(), ""]
-        lines += ["| setting | default | what it is |", "| --- | --- | --- |"]
+        lines += ["| setting | default | what it is | on resume |", "| --- | --- | --- | --- |"]
         for field, info in kind.model_fields.items():
             values = [_value(info.default)]
             for name, chosen in presets.items():
@@ -67,6 +71,7 @@ def configuration_page() -> str:
                 f"`{field}`<br>{_bounds(schema['properties'][field])}",
                 "<br>".join(values),
                 " ".join((info.description or "").split()).replace("|", "\\|"),
+                str(on_resume(info)),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

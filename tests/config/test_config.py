@@ -13,12 +13,13 @@ from alphatriangle.config import (
     Config,
     ConfigError,
     build,
+    kinds,
     merge,
     parse_setting,
     preset,
     read_settings,
 )
-from alphatriangle.config.base import Section
+from alphatriangle.config.base import Section, on_resume
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -35,6 +36,21 @@ def test_every_field_says_what_it_is() -> None:
         for name, field in model.model_fields.items():
             if name not in ("run_name", "value_min"):
                 assert field.description, f"{model.__name__}.{name}"
+
+
+def test_every_field_says_what_becomes_of_it_on_a_resume() -> None:
+    """What each kind means is shown by ``tests/training/test_settings_on_resume.py``."""
+    declared = kinds()
+    for name, section in Config.model_json_schema()["$defs"].items():
+        for field, schema in section["properties"].items():
+            key = f"{name.removesuffix('Config').lower()}.{field}"
+            assert schema["on_resume"] == declared[key], "and the schema, for editors"
+
+    class Unfinished(Section):
+        field: int = 0
+
+    with pytest.raises(TypeError, match="Live, Fixed or Irrelevant"):
+        on_resume(Unfinished.model_fields["field"])
 
 
 def test_later_layers_win_field_by_field() -> None:

@@ -7,15 +7,19 @@ import torch
 
 from alphatriangle.data.schemas import RunInfo
 from alphatriangle.nn.int8 import can_run_int8
-from alphatriangle.training.setup import make_network, make_trainer, thread_count
+from alphatriangle.training.setup import (
+    core_count,
+    make_network,
+    make_trainer,
+    thread_count,
+)
 from tests.conftest import tiny_config
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_run_keeps_the_arithmetic_it_began_with(dtype: str) -> None:
     # As on another machine, where the choice would be another.
-    other = "bfloat16" if dtype == "float32" else "float32"
-    config = tiny_config(model={"inference_dtype": other}, train={"training_dtype": other})
+    config = tiny_config(model={"inference_dtype": "auto"}, train={"training_dtype": "auto"})
     info = RunInfo(
         run_name="tiny",
         created_at="",
@@ -27,7 +31,16 @@ def test_a_run_keeps_the_arithmetic_it_began_with(dtype: str) -> None:
     network = make_network(config, info)
     assert network.inference_dtype == getattr(torch, dtype)
     assert make_trainer(config, info, network).dtype == getattr(torch, dtype)
-    assert make_trainer(config, None, network).dtype == getattr(torch, other)
+    # What is asked for instead counts, and so does another look at what the machine can do.
+    other = "bfloat16" if dtype == "float32" else "float32"
+    asked = tiny_config(model={"inference_dtype": other}, train={"training_dtype": other})
+    assert make_network(asked, info).inference_dtype == getattr(torch, other)
+    assert make_trainer(asked, info, network).dtype == getattr(torch, other)
+    fresh = make_network(config, None)
+    again = make_network(config, info, {"model.inference_dtype"})
+    assert (again.inference_dtype, again.fused) == (fresh.inference_dtype, fresh.fused)
+    decided = make_trainer(config, info, network, {"train.training_dtype"}).dtype
+    assert decided == make_trainer(config, None, network).dtype
 
 
 def test_a_run_that_began_in_integers_goes_on_in_them() -> None:
@@ -39,7 +52,7 @@ def test_a_run_that_began_in_integers_goes_on_in_them() -> None:
         inference_dtype="int8",
         fused_inference=True,
     )
-    network = make_network(tiny_config(), info)
+    network = make_network(tiny_config(model={"inference_dtype": "auto"}), info)
     assert network.inference_dtype == torch.int8
     assert network.fused == can_run_int8(network.device)
 
@@ -54,3 +67,5 @@ def test_a_run_in_one_process_keeps_its_threads() -> None:
     info = RunInfo(run_name="tiny", created_at="", target_steps=9, steps_per_round=9, num_threads=7)
     assert thread_count(tiny_config(train={"num_threads": 0}), info) == 7
     assert thread_count(tiny_config(train={"num_threads": 3}), info) == 3
+    for changed in ("train.num_threads", "train.num_workers"):
+        assert thread_count(tiny_config(train={"num_threads": 0}), info, {changed}) == core_count()

@@ -64,6 +64,10 @@ class Gate:
         """There is none; the next candidate will be."""
         self.best_step, self.best_scores = None, []
 
+    def forget_scores(self) -> None:
+        """Games are played in another way from now on: as with another number of them."""
+        self.best_scores = []
+
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
         return {**vars(self), "best_scores": list(self.best_scores)}

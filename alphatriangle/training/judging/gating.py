@@ -40,9 +40,14 @@ class Gating:
         self._evaluator = Evaluator(config, data.paths.logs / "evaluator.log")
         self.problem: str | None = None
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on from the saved ``state`` of the gate: its candidate plays its games again."""
+    def resume(self, state: dict[str, Any], *, same_games: bool) -> None:
+        """Go on from the saved ``state`` of the gate: its candidate plays its games again.
+
+        ``same_games``: they are played as those were that the best has its scores from.
+        """
         self.gate.load_state_dict(state)
+        if not same_games:
+            self.gate.forget_scores()
         known = list_commits(self._data.paths)
         steps = {s.commit.global_step for s in known.commits}
         if self.gate.best_step not in steps:

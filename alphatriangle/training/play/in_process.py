@@ -49,7 +49,7 @@ class InProcessPlay:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the games in flight, or replay them where a worker had them.
+        """Go on with the games in flight, where the state has them; replay what else is unfinished.
 
         Raises:
             ValueError: the games in flight do not fit the configuration.
@@ -57,8 +57,8 @@ class InProcessPlay:
         self._ledger.next_episode = int(state["next_episode"])
         if state["games"] is not None:
             self._self_play.load_state_dict(state["games"])
-        else:
-            self._ledger.give_back([int(e) for e in state["unfinished"]])
+        taken = set(self._self_play.unfinished())
+        self._ledger.give_back([int(e) for e in state["unfinished"] if int(e) not in taken])
 
     def close(self) -> None:
         """Nothing to stop."""
