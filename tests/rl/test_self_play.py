@@ -210,7 +210,7 @@ def test_what_is_saved_next_is_the_same_after_a_restart(
 
 def test_a_state_of_other_settings_is_refused(network: NeuralNetwork, config: Config) -> None:
     state = make(network, config, games=5).state_dict()
-    with pytest.raises(ValueError, match="saved with {'games': 5.* has {'games': 6"):
+    with pytest.raises(ValueError, match=r"saved with {'games': 5.* has {'games': 6"):
         make(network, config, games=6).load_state_dict(state)
 
 

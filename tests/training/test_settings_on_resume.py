@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from alphatriangle.config import Config, ConfigError, Layer, OnResume, build, kinds, merge, preset
-from alphatriangle.data.commits.digest import value_digest
+from alphatriangle.data.commits.digest import digested_parts, value_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.run import TrainingOutcome, train
@@ -24,7 +24,6 @@ from alphatriangle.training.run_plan import TrainRequest, plan_run
 from alphatriangle.training.setup import worker_count
 from alphatriangle.utils.errors import DeviceNotAvailableError
 from tests.conftest import TINY
-from tests.data.helpers import rows_of
 
 BEGUN, RESUMED = 8, 16
 
@@ -47,7 +46,7 @@ class Resumed(NamedTuple):
         parts = {
             "step": checkpoint.global_step,
             "weights": checkpoint.model_state_dict,
-            "rows": rows_of(state),
+            "rows": digested_parts(checkpoint, buffer)["rows"],
             "priorities": buffer.priorities,
             "gate": gate,
         }
