@@ -16,7 +16,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.game.bits import popcount, trailing_zeros
 from alphatriangle.game.geometry import (
@@ -34,6 +33,7 @@ from alphatriangle.game.geometry import (
     SLOTS,
 )
 from alphatriangle.game.kernels import legal_actions, legal_anchors
+from alphatriangle.utils.kernels import copy_into, inner, kernel
 from alphatriangle.utils.types import FloatArray, StateType
 
 PLANES: Final = 9
@@ -61,7 +61,7 @@ def _constant_planes() -> FloatArray:
 _CONSTANT: Final = _constant_planes()
 
 
-@njit(cache=True)
+@inner
 def _set_bits(lo: np.uint64, hi: np.uint64, plane: FloatArray) -> None:
     while lo != _ZERO:
         plane[trailing_zeros(lo)] = 1.0
@@ -71,7 +71,7 @@ def _set_bits(lo: np.uint64, hi: np.uint64, plane: FloatArray) -> None:
         hi &= hi - _ONE
 
 
-@njit(cache=True)
+@kernel
 def encode_into(
     boards: npt.NDArray[np.uint64],
     slots: npt.NDArray[np.int8],
@@ -85,8 +85,8 @@ def encode_into(
         planes = grid[i]
         planes[:] = 0.0
         _set_bits(lo, hi, planes[0])
-        planes[1] = _CONSTANT[0]
-        planes[2] = _CONSTANT[1]
+        copy_into(planes[1], _CONSTANT[0])
+        copy_into(planes[2], _CONSTANT[1])
         vector = other[i]
         vector[:] = 0.0
         for shape in range(NUM_SHAPES):
@@ -104,7 +104,7 @@ def encode_into(
                     planes[6 + LINE_DIRECTION[line], _LINE_MEMBERS[line, k]] = share
 
 
-@njit(cache=True)
+@kernel
 def legal_and_policy_into(
     boards: npt.NDArray[np.uint64],
     slots: npt.NDArray[np.int8],

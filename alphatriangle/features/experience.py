@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.features.encoder import decode, encode
 from alphatriangle.game.geometry import MAX_LEGAL, SLOTS
 from alphatriangle.game.kernels import legal_actions
+from alphatriangle.utils.kernels import kernel
 from alphatriangle.utils.types import Experience, Rows
 
 
@@ -61,7 +61,7 @@ def experiences_from_rows(rows: Rows) -> Iterator[Experience]:
         yield {"grid": grid[0], "other_features": other[0]}, policy, float(rows.returns[i])
 
 
-@njit(cache=True)
+@kernel
 def _legal_counts(
     boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8], offsets: npt.NDArray[np.int32]
 ) -> None:
@@ -72,7 +72,7 @@ def _legal_counts(
         offsets[i + 1] = offsets[i] + count
 
 
-@njit(cache=True)
+@kernel
 def _fill_ragged(
     boards: npt.NDArray[np.uint64],
     slots: npt.NDArray[np.int8],
@@ -88,7 +88,7 @@ def _fill_ragged(
         probabilities[offsets[i] : offsets[i + 1]] = policies[i, :count]
 
 
-@njit(cache=True)
+@kernel
 def _fill_padded(
     offsets: npt.NDArray[np.int32],
     probabilities: npt.NDArray[np.float32],

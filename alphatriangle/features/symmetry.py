@@ -18,7 +18,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.game.bits import trailing_zeros
 from alphatriangle.game.geometry import (
@@ -34,6 +33,7 @@ from alphatriangle.game.geometry import (
     is_playable,
 )
 from alphatriangle.game.kernels import legal_actions
+from alphatriangle.utils.kernels import inner, kernel
 from alphatriangle.utils.seeding import draw_below
 from alphatriangle.utils.types import FloatArray
 
@@ -95,11 +95,12 @@ def symmetries() -> Symmetries:
     return tables
 
 
-@njit(cache=True)
+@inner
 def _turned(
     board: npt.NDArray[np.uint64], cell: npt.NDArray[np.int16], out: npt.NDArray[np.uint64]
 ) -> None:
-    out[:] = 0
+    out[0] = 0
+    out[1] = 0
     for word in range(2):
         rest = board[word]
         while rest != _ZERO:
@@ -108,7 +109,7 @@ def _turned(
             out[image >> _SIX] |= _ONE << (image & _LOW)
 
 
-@njit(cache=True)
+@kernel
 def _draw_views(
     key: np.uint64,
     tables: Symmetries,

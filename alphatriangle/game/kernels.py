@@ -25,6 +25,7 @@ from alphatriangle.game.geometry import (
     SHAPE_SIZE,
     SLOTS,
 )
+from alphatriangle.utils.kernels import kernel
 from alphatriangle.utils.seeding import STREAM_DEAL, STREAM_PLAYER, derive_key, draw_below
 
 REWARD_PER_TRIANGLE_PLACED: Final = 0.01
@@ -105,7 +106,7 @@ def deal(key: np.uint64, number: int, slots: npt.NDArray[np.int8]) -> None:
         slots[s] = DEAL_TABLE[np.int64(i)]
 
 
-@njit(cache=True)
+@kernel
 def legal_actions(
     lo: np.uint64, hi: np.uint64, slots: npt.NDArray[np.int8], out: npt.NDArray[np.int16]
 ) -> int:
@@ -126,7 +127,7 @@ def legal_actions(
     return n
 
 
-@njit(cache=True)
+@kernel
 def is_legal(lo: np.uint64, hi: np.uint64, slots: npt.NDArray[np.int8], action: int) -> bool:
     """Whether ``action`` (any integer) may be played."""
     if action < 0 or action >= SLOTS * CELLS or slots[action // CELLS] < 0:
@@ -138,7 +139,7 @@ def is_legal(lo: np.uint64, hi: np.uint64, slots: npt.NDArray[np.int8], action: 
     return ((b >> np.uint64(anchor - 64)) & _ONE) != _ZERO
 
 
-@njit(cache=True)
+@kernel
 def step(
     board: npt.NDArray[np.uint64],
     slots: npt.NDArray[np.int8],
@@ -166,7 +167,7 @@ def step(
     return reward, cleared, not alive, dealt
 
 
-@njit(cache=True)
+@kernel
 def random_action(
     board: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8], key: np.uint64, counter: int
 ) -> int:
@@ -191,7 +192,7 @@ def random_action(
     return 2 * CELLS + select_bit(lo2, hi2, k - n0 - n1)
 
 
-@njit(cache=True)
+@kernel
 def random_placements(seed: int, count: int) -> tuple[int, float]:
     """Make ``count`` random placements, game after game: (games finished, sum of rewards).
 

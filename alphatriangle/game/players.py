@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.game.bits import popcount
 from alphatriangle.game.geometry import CELLS, DEAL_TABLE, EMPTY, MAX_LEGAL, SHAPES, SLOTS
@@ -25,6 +24,7 @@ from alphatriangle.game.kernels import (
     random_action,
     step,
 )
+from alphatriangle.utils.kernels import copy_into, inner, kernel
 from alphatriangle.utils.seeding import STREAM_DEAL, STREAM_PLAYER, derive_key, draw_below
 
 PLAYERS: Final = ("random", "greedy", "mobility", "beam", "beam128")
@@ -42,7 +42,7 @@ _HASH_A: Final = np.uint64(0x9E3779B97F4A7C15)
 _HASH_B: Final = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
-@njit(cache=True)
+@kernel
 def mobility(lo: np.uint64, hi: np.uint64) -> float:
     """At how many anchors a shape fits, on average over the shapes as they are dealt."""
     total = 0.0
@@ -52,7 +52,7 @@ def mobility(lo: np.uint64, hi: np.uint64) -> float:
     return total
 
 
-@njit(cache=True)
+@inner
 def _greedy_action(
     board: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8], key: np.uint64, counter: int
 ) -> int:
@@ -77,7 +77,7 @@ def _greedy_action(
     return chosen
 
 
-@njit(cache=True)
+@inner
 def _mobile_action(board: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -> int:
     """The legal action with the most reward and mobility after it; the first of several."""
     actions = np.empty(MAX_LEGAL, np.int16)
@@ -99,14 +99,14 @@ def _mobile_action(board: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -
     return chosen
 
 
-@njit(cache=True)
+@inner
 def _is_dead(lo: np.uint64, hi: np.uint64, slots: npt.NDArray[np.int8]) -> bool:
     """Whether shapes are left of which none fits."""
     left = slots[0] >= 0 or slots[1] >= 0 or slots[2] >= 0
     return left and not any_legal(lo, hi, slots)
 
 
-@njit(cache=True)
+@inner
 def _is_new(
     table: npt.NDArray[np.uint64], lo: np.uint64, hi: np.uint64, left: npt.NDArray[np.int8]
 ) -> bool:
@@ -125,7 +125,7 @@ def _is_new(
     return True
 
 
-@njit(cache=True)
+@kernel
 def beam_plan(
     board: npt.NDArray[np.uint64],
     slots: npt.NDArray[np.int8],
@@ -141,8 +141,8 @@ def beam_plan(
     left = np.empty((width, SLOTS), np.int8)
     rewards = np.zeros(width)
     paths = np.empty((width, SLOTS), np.int64)
-    boards[0] = board
-    left[0] = slots
+    copy_into(boards[0], board)
+    copy_into(left[0], slots)
     count = 1
     most = width * MAX_LEGAL
     new_boards = np.empty((most, 2), np.uint64)
@@ -167,12 +167,12 @@ def beam_plan(
                 slot = action // CELLS
                 shape = left[b, slot]
                 lo, hi, cleared = place(boards[b, 0], boards[b, 1], shape, action % CELLS)
-                new_left[made] = left[b]
+                copy_into(new_left[made], left[b])
                 new_left[made, slot] = EMPTY
                 if not _is_new(table, lo, hi, new_left[made]):
                     continue
                 new_boards[made, 0], new_boards[made, 1] = lo, hi
-                new_paths[made] = paths[b]
+                copy_into(new_paths[made], paths[b])
                 new_paths[made, depth] = action
                 new_rewards[made] = rewards[b] + placement_reward(shape, cleared)
                 values[made] = new_rewards[made] + _WORTH * mobility(lo, hi)
@@ -184,19 +184,19 @@ def beam_plan(
         length = depth + 1
         order = np.argsort(-values[:made])
         best = order[0]
-        plan[:] = new_paths[best]
+        copy_into(plan, new_paths[best])
         count = 0
         while count < min(width, made) and values[order[count]] > _DEAD / 2:
             chosen = order[count]
-            boards[count] = new_boards[chosen]
-            left[count] = new_left[chosen]
+            copy_into(boards[count], new_boards[chosen])
+            copy_into(left[count], new_left[chosen])
             rewards[count] = new_rewards[chosen]
-            paths[count] = new_paths[chosen]
+            copy_into(paths[count], new_paths[chosen])
             count += 1
     return length
 
 
-@njit(cache=True)
+@kernel
 def _play(kind: int, seed: int, episode: int, max_moves: int) -> tuple[float, int]:
     deal_key = derive_key(seed, STREAM_DEAL, episode)
     player_key = derive_key(seed, STREAM_PLAYER, episode)

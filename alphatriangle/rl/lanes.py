@@ -20,12 +20,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.game.geometry import EMPTY, MAX_LEGAL, SLOTS
 from alphatriangle.game.kernels import SURVIVAL_BONUS, deal, step
 from alphatriangle.search import tree as tr
 from alphatriangle.search.tree import SearchParams, Tree
+from alphatriangle.utils.kernels import copy_into, inner, kernel
 from alphatriangle.utils.seeding import STREAM_DEAL, STREAM_GUMBEL, derive_key, mix64
 
 
@@ -136,17 +136,22 @@ def make_output(games: int, rows: int, play: PlayParams) -> Output:
     )
 
 
-@njit(cache=True)
+@inner
+def _write_row(lanes: Lanes, out: Output, g: int, event: int, i: int) -> None:
+    copy_into(out.boards[i], lanes.event_board[g, event])
+    copy_into(out.slots[i], lanes.event_slots[g, event])
+    copy_into(out.policies[i], lanes.event_policy[g, event])
+
+
+@inner
 def _emit(lanes: Lanes, out: Output, g: int, event: int, n_step_return: float) -> None:
     i = out.counts[0]
     out.counts[0] = i + 1
-    out.boards[i] = lanes.event_board[g, event]
-    out.slots[i] = lanes.event_slots[g, event]
-    out.policies[i] = lanes.event_policy[g, event]
+    _write_row(lanes, out, g, event, i)
     out.returns[i] = n_step_return
 
 
-@njit(cache=True)
+@inner
 def _push_event(
     lanes: Lanes,
     out: Output,
@@ -178,16 +183,16 @@ def _push_event(
         lanes.event_count[g] -= 1
     event = (lanes.event_first[g] + lanes.event_count[g]) % capacity
     lanes.event_count[g] += 1
-    lanes.event_board[g, event] = lanes.board[g]
-    lanes.event_slots[g, event] = slots
-    lanes.event_policy[g, event] = policy
+    copy_into(lanes.event_board[g, event], lanes.board[g])
+    copy_into(lanes.event_slots[g, event], slots)
+    copy_into(lanes.event_policy[g, event], policy)
     lanes.event_value[g, event] = value
     lanes.event_reward[g, event] = 0.0
     lanes.event_placements[g, event] = placements
     return event
 
 
-@njit(cache=True)
+@inner
 def _flush_events(
     lanes: Lanes, out: Output, gamma: float, g: int, value: float, counters: npt.NDArray[np.float64]
 ) -> None:
@@ -204,19 +209,17 @@ def _flush_events(
         total = lanes.event_reward[g, event] + discount * total
         counters[VALUE_ERROR] += abs(total - lanes.event_value[g, event])
         counters[VALUE_COUNT] += 1
-        i = base + k
-        out.boards[i] = lanes.event_board[g, event]
-        out.slots[i] = lanes.event_slots[g, event]
-        out.policies[i] = lanes.event_policy[g, event]
-        out.returns[i] = total
+        _write_row(lanes, out, g, event, base + k)
+        out.returns[base + k] = total
     lanes.event_count[g] = 0
 
 
-@njit(cache=True)
+@inner
 def start_episode(lanes: Lanes, tree: Tree, g: int, episode: int, play: PlayParams) -> None:
     """Put a fresh game into the lane."""
     lanes.episode[g] = episode
-    lanes.board[g] = 0
+    lanes.board[g, 0] = 0
+    lanes.board[g, 1] = 0
     lanes.deals[g] = 1
     lanes.moves[g] = 0
     lanes.score[g] = 0.0
@@ -227,13 +230,13 @@ def start_episode(lanes: Lanes, tree: Tree, g: int, episode: int, play: PlayPara
     tr.reset_root(tree, g, lanes.board[g, 0], lanes.board[g, 1], lanes.slots[g])
 
 
-@njit(cache=True)
+@inner
 def _begin_move(lanes: Lanes, tree: Tree, search: SearchParams, play: PlayParams, g: int) -> None:
     key = derive_key(play.seed, STREAM_GUMBEL, lanes.episode[g])
     tr.start_move(tree, g, search, key, lanes.moves[g])
 
 
-@njit(cache=True)
+@inner
 def _finish_move(
     lanes: Lanes,
     tree: Tree,
@@ -246,7 +249,7 @@ def _finish_move(
     counters: npt.NDArray[np.float64],
 ) -> bool:
     """The search of this move is done: play it. Returns whether the episode ended."""
-    root = tree.root[g]
+    root = np.int64(tree.root[g])
     j = tr.decide(tree, g, search, policy)
     counters[MOVES] += 1
     counters[SIMULATIONS] += tree.simulations[g]
@@ -256,7 +259,15 @@ def _finish_move(
     event = 0
     if play.record:
         event = _push_event(
-            lanes, out, play, search.gamma, g, lanes.slots[g], policy, tree.node_value[g, root], 1
+            lanes,
+            out,
+            play,
+            search.gamma,
+            g,
+            lanes.slots[g],
+            policy,
+            tree.node_value[g, root],
+            np.int64(1),
         )
     action = np.int64(tree.edge_action[g, tree.node_first[g, root] + j])
     child = tr.move_root(tree, g, j)
@@ -271,9 +282,11 @@ def _finish_move(
         bonus = 0.0 if done else SURVIVAL_BONUS
         if dealt:
             lanes.event_reward[g, event] = reward - bonus
-            none = np.full(SLOTS, EMPTY, np.int8)
+            none = np.empty(SLOTS, np.int8)
+            for s in range(SLOTS):
+                none[s] = EMPTY
             event = _push_event(
-                lanes, out, play, search.gamma, g, none, empty_policy, child_value, 0
+                lanes, out, play, search.gamma, g, none, empty_policy, child_value, np.int64(0)
             )
             lanes.event_reward[g, event] = bonus
         else:
@@ -290,7 +303,8 @@ def _finish_move(
         out.finished_score[f] = lanes.score[g]
         out.finished_rows[f] = lanes.rows[g]
         out.finished_truncated[f] = truncated
-        out.finished_history[f, : lanes.moves[g]] = lanes.history[g, : lanes.moves[g]]
+        for move in range(lanes.moves[g]):
+            out.finished_history[f, move] = lanes.history[g, move]
         return True
     if dealt:
         tr.reset_root(tree, g, lanes.board[g, 0], lanes.board[g, 1], lanes.slots[g])
@@ -299,7 +313,7 @@ def _finish_move(
     return False
 
 
-@njit(cache=True)
+@kernel
 def next_leaves(
     lanes: Lanes,
     tree: Tree,
@@ -329,8 +343,9 @@ def next_leaves(
                 start_episode(lanes, tree, g, waiting[taken], play)
                 taken += 1
             if tr.find_leaf(tree, g, search):
-                boards[n] = tree.node_board[g, tree.leaf[g]]
-                tr.node_slots(tree, g, tree.leaf[g], slots[n])
+                leaf = np.int64(tree.leaf[g])
+                copy_into(boards[n], tree.node_board[g, leaf])
+                tr.node_slots(tree, g, leaf, slots[n])
                 games[n] = g
                 lanes.rows[g] += 1
                 counters[ROWS_EVALUATED] += 1
@@ -342,7 +357,7 @@ def next_leaves(
     return n, taken
 
 
-@njit(cache=True)
+@kernel
 def distinct_rows(boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -> int:
     """How many different positions there are among N, by a 64-bit hash of each."""
     hashes = np.empty(len(boards), np.uint64)
@@ -358,7 +373,7 @@ def distinct_rows(boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8]) -
     return count
 
 
-@njit(cache=True)
+@kernel
 def give_evaluations(
     lanes: Lanes,
     tree: Tree,

@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.config import SearchConfig
 from alphatriangle.game.geometry import MAX_LEGAL, SLOTS
@@ -18,6 +17,7 @@ from alphatriangle.game.state import GameState
 from alphatriangle.search import tree as tr
 from alphatriangle.search.tree import SearchParams, Tree
 from alphatriangle.utils.errors import EvaluationNotFiniteError
+from alphatriangle.utils.kernels import copy_into, kernel
 from alphatriangle.utils.seeding import STREAM_GUMBEL, derive_key
 from alphatriangle.utils.types import Evaluation
 
@@ -59,7 +59,7 @@ class SearchResult(NamedTuple):
     value: float  # of the position
 
 
-@njit(cache=True)
+@kernel
 def collect_leaves(
     tree: Tree,
     params: SearchParams,
@@ -71,14 +71,15 @@ def collect_leaves(
     n = 0
     for g in range(len(tree.root)):
         if tr.find_leaf(tree, g, params):
-            boards[n] = tree.node_board[g, tree.leaf[g]]
-            tr.node_slots(tree, g, tree.leaf[g], slots[n])
+            leaf = np.int64(tree.leaf[g])
+            copy_into(boards[n], tree.node_board[g, leaf])
+            tr.node_slots(tree, g, leaf, slots[n])
             games[n] = g
             n += 1
     return n
 
 
-@njit(cache=True)
+@kernel
 def apply_evaluations(
     tree: Tree,
     params: SearchParams,

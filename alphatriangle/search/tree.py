@@ -18,7 +18,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.config import SearchConfig
 from alphatriangle.game.geometry import CELLS, EMPTY, MAX_LEGAL, SLOTS
@@ -30,6 +29,7 @@ from alphatriangle.game.kernels import (
     placement_reward,
 )
 from alphatriangle.search.halving import visit_table
+from alphatriangle.utils.kernels import inner, kernel
 from alphatriangle.utils.seeding import draw_gumbel
 
 EVALUATED: Final = np.uint8(1)
@@ -41,7 +41,7 @@ SMALLEST_PRIOR: Final = 1e-30
 
 
 # A call copies every array header of the tree: what runs in every simulation is inlined.
-_inlined = njit(cache=True, forceinline=True)
+_inlined = inner(forceinline=True)
 
 
 class SearchParams(NamedTuple):
@@ -169,7 +169,7 @@ def _add_node(tree: Tree, g: int, lo: np.uint64, hi: np.uint64, mask: np.uint8) 
     return node
 
 
-@njit(cache=True)
+@kernel
 def reset_root(
     tree: Tree, g: int, lo: np.uint64, hi: np.uint64, slots: npt.NDArray[np.int8]
 ) -> None:
@@ -181,11 +181,11 @@ def reset_root(
         tree.slots[g, s] = slots[s]
         if slots[s] >= 0:
             mask |= np.uint8(1 << s)
-    tree.root[g] = _add_node(tree, g, lo, hi, mask)
+    tree.root[g] = _add_node(tree, g, lo, hi, np.uint8(mask))
     tree.leaf[g] = -1
 
 
-@njit(cache=True)
+@inner
 def start_move(tree: Tree, g: int, params: SearchParams, key: np.uint64, move: int) -> None:
     """Prepare the simulations of a move at the (evaluated) root."""
     root = tree.root[g]
@@ -321,7 +321,7 @@ def _child_of(tree: Tree, g: int, node: int, e: int) -> int:
             break
     made = child < 0
     if made:
-        child = _add_node(tree, g, lo, hi, mask)
+        child = _add_node(tree, g, lo, hi, np.uint8(mask))
     if mask != 0:
         slots = np.empty(SLOTS, np.int8)
         node_slots(tree, g, child, slots)
@@ -338,7 +338,7 @@ def _child_of(tree: Tree, g: int, node: int, e: int) -> int:
 @_inlined
 def _choose_at_root(tree: Tree, g: int, params: SearchParams, wanted: int) -> int:
     """Index of the best root action that has ``wanted`` visits, by gumbel + logit + sigma(Q)."""
-    root = tree.root[g]
+    root = np.int64(tree.root[g])
     first = tree.node_first[g, root]
     look = _look(tree, g, root, params)
     chosen = -1
@@ -398,22 +398,22 @@ def _choose_below(tree: Tree, g: int, node: int, params: SearchParams) -> int:
 @_inlined
 def _back_up(tree: Tree, g: int, params: SearchParams) -> None:
     for depth in range(tree.path_length[g] - 1, -1, -1):
-        _refresh_value(tree, g, tree.path[g, depth, 0], params)
+        _refresh_value(tree, g, np.int64(tree.path[g, depth, 0]), params)
 
 
-@njit(cache=True)
+@inner
 def find_leaf(tree: Tree, g: int, params: SearchParams) -> bool:
     """Simulate until a position needs the network (True) or the move's budget is spent (False).
 
     A simulation that ends in a solved node costs no evaluation and counts all the same.
     """
-    root = tree.root[g]
+    root = np.int64(tree.root[g])
     if not tree.node_flags[g, root] & EVALUATED:
         tree.leaf[g] = root
         tree.path_length[g] = 0
         return True
     while tree.simulations[g] < tree.budget[g]:
-        wanted = tree.schedule[tree.considered[g], tree.simulations[g]]
+        wanted = np.int64(tree.schedule[tree.considered[g], tree.simulations[g]])
         j = _choose_at_root(tree, g, params, wanted)
         tree.simulations[g] += 1
         tree.root_visits[g, j] += 1
@@ -441,7 +441,7 @@ def find_leaf(tree: Tree, g: int, params: SearchParams) -> bool:
     return False
 
 
-@njit(cache=True)
+@inner
 def set_evaluation(
     tree: Tree,
     g: int,
@@ -450,7 +450,7 @@ def set_evaluation(
     params: SearchParams,
 ) -> None:
     """Give the waiting leaf its evaluation: logits [A] over all actions, value; back it up."""
-    node = tree.leaf[g]
+    node = np.int64(tree.leaf[g])
     tree.leaf[g] = -1
     tree.node_net[g, node] = value
     tree.node_value[g, node] = value
@@ -495,7 +495,7 @@ def _add_edges(tree: Tree, g: int, node: int, logits: npt.NDArray[np.float32]) -
     set_priors(tree, g, node)
 
 
-@_inlined
+@kernel
 def set_priors(tree: Tree, g: int, node: int) -> None:
     """Priors of a node's actions from their logits: 0 for duplicates, above 0 for all else."""
     first = tree.node_first[g, node]
@@ -510,14 +510,14 @@ def set_priors(tree: Tree, g: int, node: int) -> None:
         tree.edge_prior[g, e] /= total
 
 
-@njit(cache=True)
+@kernel
 def decide(tree: Tree, g: int, params: SearchParams, policy: npt.NDArray[np.float32]) -> int:
     """After the simulations: write the policy target [L], return the root edge index to play.
 
     The policy is softmax(logits + sigma(completed Q)), the action the best by gumbel + logit +
     sigma(Q) among those visited most. ``tree.scratch`` keeps completed Q and policy.
     """
-    root = tree.root[g]
+    root = np.int64(tree.root[g])
     first = tree.node_first[g, root]
     n = tree.node_edges[g, root]
     look = _look(tree, g, root, params)
@@ -535,12 +535,13 @@ def decide(tree: Tree, g: int, params: SearchParams, policy: npt.NDArray[np.floa
         improved[j] /= total
         policy[j] = improved[j]
         most = max(most, tree.root_visits[g, j])
-    return _choose_at_root(tree, g, params, most)
+    return _choose_at_root(tree, g, params, np.int64(most))
 
 
-@njit(cache=True)
+@inner
 def move_root(tree: Tree, g: int, j: int) -> int:
     """Make the child of root edge ``j`` the root (the graph stays) and return it."""
-    child = _child_of(tree, g, tree.root[g], tree.node_first[g, tree.root[g]] + j)
+    root = np.int64(tree.root[g])
+    child = _child_of(tree, g, root, tree.node_first[g, root] + j)
     tree.root[g] = child
     return child

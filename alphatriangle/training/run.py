@@ -22,7 +22,6 @@ from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage.failpoints import failpoint
-from alphatriangle.game.state import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.stats import StatsCollector
@@ -104,7 +103,10 @@ class TrainingOutcome:
 
 
 def warm_up(config: Config) -> None:
-    """Compile every kernel that training uses, on a game that is thrown away."""
+    """Compile every kernel that training uses, on a game that is thrown away.
+
+    Those of the baseline players, a fifth of all, wait until they play, after training.
+    """
     network = NeuralNetwork(config.model, "cpu")
     small = config.model_copy(
         update={"train": config.train.model_copy(update={"games_per_worker": 2})}
@@ -120,10 +122,6 @@ def warm_up(config: Config) -> None:
     buffer.add_rows(rows)
     batch = buffer.sample(2, 0)
     buffer.update_priorities(batch.indices, np.zeros(2, np.float32))
-    state = GameState(0)
-    state.step(int(state.legal_actions()[0]))
-    for player in BASELINES:
-        evaluate_baseline(player, config, 1)
 
 
 def train(plan: RunPlan, display: Display, stop: StopRequest | None = None) -> TrainingOutcome:
@@ -233,12 +231,13 @@ def _prepare(
     if (place := trainer.first_not_finite()) is not None:
         raise TrainingDivergedError(f"what was saved of step {step}: {place} is not finite")
     failpoint("start.loaded")
+    workers = setup.worker_count(config)
+    # Ray starts while kernels are compiled; its workers need them when they play.
+    play = setup.make_play(network, config, workers, data.paths.logs / "ray.log")
+    at_end.callback(play.close)
     with display.phase("compiling kernels"):
         warm_up(config)
     failpoint("start.warm")
-    workers = setup.worker_count(config)
-    play = setup.make_play(network, config, workers, data.paths.logs / "ray.log")
-    at_end.callback(play.close)
     if workers > 0:
         with display.phase(f"starting Ray with {workers} self-play worker(s)"):
             while not play.wait_until_ready(0.2):

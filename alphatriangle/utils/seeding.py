@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from alphatriangle.utils.kernels import kernel
+
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MUL1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MUL2: Final = np.uint64(0x94D049BB133111EB)
@@ -43,7 +45,7 @@ def mix64(x: np.uint64) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@njit(cache=True)
+@kernel
 def derive_key(seed: int, stream: int, episode: int) -> np.uint64:
     """The key of one (seed, stream, episode)."""
     k = mix64(np.uint64(seed))
@@ -75,7 +77,7 @@ def draw_gumbel(key: np.uint64, counter: np.uint64) -> float:
     return -math.log(-math.log(draw_unit(key, counter)))
 
 
-@njit(cache=True)
+@kernel
 def draw_shares(key: np.uint64, count: int) -> npt.NDArray[np.float64]:
     """[count] float64 in [0, 1): the draws of counters 0, 1, ... as multiples of 2**-53."""
     out = np.empty(count, np.float64)

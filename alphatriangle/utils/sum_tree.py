@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from alphatriangle.utils.kernels import inner, kernel
 
 
-@njit(cache=True)
+@inner
 def _value(nodes: npt.NDArray[np.float64], leaves: npt.NDArray[np.float32], node: int) -> float:
     """Nodes are numbered as in a heap: 1 is the root, those from ``len(nodes)`` on are leaves."""
     inner = len(nodes)
     return nodes[node] if node < inner else np.float64(leaves[node - inner])
 
 
-@njit(cache=True)
+@kernel
 def _set(
     nodes: npt.NDArray[np.float64],
     leaves: npt.NDArray[np.float32],
@@ -33,13 +34,13 @@ def _set(
             node >>= 1
 
 
-@njit(cache=True)
+@kernel
 def _rebuild(nodes: npt.NDArray[np.float64], leaves: npt.NDArray[np.float32]) -> None:
     for node in range(len(nodes) - 1, 0, -1):
         nodes[node] = _value(nodes, leaves, 2 * node) + _value(nodes, leaves, 2 * node + 1)
 
 
-@njit(cache=True)
+@kernel
 def _find(
     nodes: npt.NDArray[np.float64],
     leaves: npt.NDArray[np.float32],

@@ -15,7 +15,7 @@ from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import SelfPlay, play_episodes
 from alphatriangle.search import search
 from alphatriangle.search import tree as tr
-from alphatriangle.search.search import SearchResult
+from alphatriangle.search.search import SearchResult, apply_evaluations, collect_leaves
 from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.types import Evaluation
 from tests.conftest import make_network, tiny_config
@@ -242,16 +242,14 @@ def test_values_are_those_of_the_paper(c_scale: float, shapes: list[int]) -> Non
     holes = sum(1 << cell for cell in rng.choice(geometry.CELLS, 70, replace=False).tolist())
     game = GameState.from_position(geometry.PLAYABLE_MASK & ~holes, shapes)
     tr.reset_root(tree, 0, game.board[0], game.board[1], game.slots)
-    slots = np.empty(geometry.SLOTS, np.int8)
+    boards, slots = np.empty((1, 2), np.uint64), np.empty((1, geometry.SLOTS), np.int8)
+    only, key, move = np.zeros(1, np.int64), np.zeros(1, np.uint64), np.zeros(1, np.int64)
     deep = 0
-    while tr.find_leaf(tree, 0, params):
-        leaf = tree.leaf[0]
+    while collect_leaves(tree, params, boards, slots, only):
         path = tree.path[0, : tree.path_length[0], 0].tolist()
-        tr.node_slots(tree, 0, leaf, slots)
-        logits = rng.normal(0, 2, geometry.ACTIONS).astype(np.float32)
-        tr.set_evaluation(tree, 0, logits, evaluator.value(tree.node_board[0, leaf], slots), params)
-        if leaf == tree.root[0]:
-            tr.start_move(tree, 0, params, np.uint64(0), 0)
+        logits = rng.normal(0, 2, (1, geometry.ACTIONS)).astype(np.float32)
+        values = np.array([evaluator.value(boards[0], slots[0])], np.float32)
+        apply_evaluations(tree, params, only, logits, values, key, move)
         for node in path:
             assert tree.node_value[0, node] == pytest.approx(dense_value(tree, node, params))
         deep += len(path) > 1

@@ -1,0 +1,40 @@
+"""How kernels are compiled.
+
+Compiling is most of what a first start does. Half of a small kernel's machine code unpacks Python
+arguments, dozens of arrays for a tree or for lanes: what only other kernels call does without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+import numpy.typing as npt
+from numba import njit
+from numba.core.registry import CPUDispatcher
+
+kernel: Final = njit(cache=True, no_cfunc_wrapper=True)
+"""For a kernel that Python calls; kernels may call it too."""
+
+
+class _OfKernels(CPUDispatcher):  # type: ignore[misc]
+    """Has no entry from Python: numba would jump to address 0."""
+
+    def __call__(self, *arguments: Any, **more: Any) -> NoReturn:
+        raise TypeError(f"{self.py_func.__qualname__} can be called by kernels only")
+
+
+def inner(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """For a kernel that only other kernels call; from Python it is a TypeError."""
+    if function is None:
+        return lambda function: inner(function, **options)
+    compiled = njit(cache=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, **options)(function)
+    compiled.__class__ = _OfKernels
+    return compiled
+
+
+@inner(forceinline=True)
+def copy_into(target: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
+    """``target[:] = source`` of one length; that itself compiles broadcasting and its errors."""
+    for i in range(len(target)):
+        target[i] = source[i]
