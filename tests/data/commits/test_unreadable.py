@@ -15,7 +15,7 @@ from alphatriangle.config import PersistenceConfig
 from alphatriangle.data import DataManager
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
-from alphatriangle.data.errors import FileUnavailableError
+from alphatriangle.data.errors import DataFolderError, FileUnavailableError
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.data.runs.summary import latest_run, read_run_info, summarize_run, summarize_runs
@@ -77,10 +77,13 @@ def test_what_cannot_be_read_is_not_taken_for_empty(config: PersistenceConfig, w
 def test_nothing_begins_over_it(config: PersistenceConfig, what: str) -> None:
     paths = PathManager(config, "other")
     train = tiny_config(config.root_data_dir).train.model_copy(update={"run_name": "other"})
+    inheriting = train.model_copy(update={"auto_resume_latest": True})
     with closed(paths.run / what):
         with pytest.raises(FileUnavailableError):
             fork_run(config, "tiny", "other")
         with pytest.raises(FileUnavailableError):
+            DataManager(config, inheriting).load_initial_state()
+        with pytest.raises(DataFolderError, match="cannot lock .*Permission denied"):
             DataManager(config, train).load_initial_state()
     assert len(list_commits(paths).commits) == 1
     info = read_run_info(paths)
