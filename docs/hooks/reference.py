@@ -13,8 +13,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from alphatriangle.config import PRESETS, Config, OnResume, build, preset
-from alphatriangle.config.base import on_resume
+from alphatriangle.config import PRESETS, Config, OnResume, base, build, preset
 from alphatriangle.config.toml import toml_value
 from alphatriangle.stats.events import points
 
@@ -71,7 +70,8 @@ def configuration_page() -> str:
                 f"`{field}`<br>{_bounds(schema['properties'][field])}",
                 "<br>".join(values),
                 " ".join((info.description or "").split()).replace("|", "\\|"),
-                str(on_resume(info)),
+                # By its module: mkdocs takes every name that begins with on_ for a handler.
+                str(base.on_resume(info)),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
