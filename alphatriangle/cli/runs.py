@@ -139,7 +139,8 @@ def _repeat_command(configs: Path, facts: dict[str, Any]) -> str:
 def verify_run(
     run: Run, data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = False
 ) -> None:
-    """Check every byte of every file that a commit of the run names.
+    """Check every byte of every file that a commit of the run names, and that training could go on
+    from each commit.
 
     A run may be training meanwhile.
 
@@ -152,9 +153,11 @@ def verify_run(
     with reported_errors(debug):
         from alphatriangle.data.commits.files import list_commits
         from alphatriangle.data.path_manager import existing_run
-        from alphatriangle.data.runs.summary import check_files
+        from alphatriangle.data.runs.summary import check_files, unsound_commits
+        from alphatriangle.data.serializer import Serializer
 
-        paths = existing_run(persistence(data_dir), run)
+        config = persistence(data_dir)
+        paths = existing_run(config, run)
         known = list_commits(paths)
         console = console_for(as_json)
         total = len({f.path for s in known.commits for f in s.commit.files})
@@ -168,6 +171,9 @@ def verify_run(
             )
         )
         problems = [r.reason for r in known.unreadable] + [c.problem for c in checks if c.problem]
+        # What a damaged file makes unsound has been said.
+        unsound = unsound_commits(paths, known, Serializer(config.allowed_globals))
+        problems += sorted({r.reason for r in unsound} - set(problems))
         size = sum(check.size for check in checks)
         if as_json:
             print_json(
@@ -274,12 +280,15 @@ def prune_run(
     Exit codes: 0 done; 2 no such run, or its newest commit is damaged.
     """
     with reported_errors(debug):
-        from alphatriangle.data.commits.files import verify_commit
         from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning
+        from alphatriangle.data.commits.soundness import read_sound
         from alphatriangle.data.path_manager import existing_run
+        from alphatriangle.data.serializer import Serializer
 
-        paths = existing_run(persistence(data_dir), run)
-        verify_commit(paths.run, find_commit(paths, None).commit)
+        config = persistence(data_dir)
+        paths = existing_run(config, run)
+        newest, serializer = find_commit(paths, None), Serializer(config.allowed_globals)
+        read_sound(paths.run, newest.path, newest.commit, serializer, seen=())
         plan = plan_pruning(
             paths, keep_last=keep_last, keep_every_steps=keep_every_steps, keep_days=keep_days
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,20 +13,20 @@ from alphatriangle.config import TrainConfig
 from alphatriangle.features.encoder import encode, legal_and_policy_into
 from alphatriangle.features.experience import experiences_from_rows, rows_from_experiences
 from alphatriangle.features.symmetry import draw_views
-from alphatriangle.game.geometry import ACTIONS, MAX_LEGAL, SLOTS
+from alphatriangle.game.geometry import ACTIONS
 from alphatriangle.rl import schedule
+from alphatriangle.utils.columns import joined
 from alphatriangle.utils.errors import TrainingDivergedError
+from alphatriangle.utils.ring import Ring
 from alphatriangle.utils.seeding import STREAM_SAMPLE, STREAM_VIEW, derive_key, draw_shares
 from alphatriangle.utils.sum_tree import SumTree
 from alphatriangle.utils.types import Batch, Experience, Rows
 
 
 class ExperienceBuffer:
-    """Rows of experience in preallocated columns.
+    """The newest rows of experience: a :class:`Ring`, from which batches are drawn.
 
-    Rows are numbered in the order they are added, from 0 for ever; number ``i`` lives at position
-    ``i % capacity`` until row ``i + capacity`` takes its place. Sampling depends on the seed and on
-    how many batches were sampled before, nothing else.
+    Sampling depends on the seed and on how many batches were sampled before, nothing else.
     """
 
     codec_name = "alphatriangle"
@@ -35,28 +34,31 @@ class ExperienceBuffer:
     def __init__(self, config: TrainConfig) -> None:
         self.capacity = config.buffer_capacity
         self._config = config
-        self._columns = Rows(
-            np.zeros((self.capacity, 2), np.uint64),
-            np.zeros((self.capacity, SLOTS), np.int8),
-            np.zeros((self.capacity, MAX_LEGAL), np.float32),
-            np.zeros(self.capacity, np.float32),
-        )
+        self._columns = Rows.zeros(self.capacity)
+        self._ring = Ring.over(self._columns.columns())
         self._priorities = SumTree(self.capacity) if config.use_per else None
         self.max_priority = 1.0
-        self.total_added = 0
-        # Whose row numbers these are: in one run, rows of one lineage and number are the same row.
-        self.lineage = uuid.uuid4().hex
         self.batches_sampled = 0
         self.beta = schedule.beta(config)
         """Exponent of the importance weights, by training step."""
 
     def __len__(self) -> int:
-        return min(self.total_added, self.capacity)
+        return len(self._ring)
+
+    @property
+    def total_added(self) -> int:
+        """Rows ever added: the number of the next one."""
+        return self._ring.total_added
 
     @property
     def oldest(self) -> int:
         """The number of the oldest row still here."""
-        return self.total_added - len(self)
+        return self._ring.oldest
+
+    @property
+    def lineage(self) -> str:
+        """Whose row numbers these are: in one run, rows of one lineage and number are the same."""
+        return self._ring.lineage
 
     def add(self, experience: Experience) -> None:
         """Add one experience; see :func:`rows_from_experiences` for what is refused."""
@@ -68,49 +70,22 @@ class ExperienceBuffer:
 
     def add_rows(self, rows: Rows) -> None:
         """Add rows in order, with the highest priority seen, so that each is sampled soon."""
-        kept = rows[-self.capacity :]
-        self.total_added += len(rows)
-        first = self.total_added - len(kept)
-        self._write(first, kept)
-        if self._priorities is not None and len(kept) > 0:
-            positions = np.arange(first, self.total_added) % self.capacity
-            values = np.full(len(kept), self.max_priority, np.float32)
+        positions = self._ring.add(rows.columns())
+        if self._priorities is not None:
+            values = np.full(len(positions), self.max_priority, np.float32)
             self._priorities.set(positions, values)
 
-    def _write(self, first: int, rows: Rows) -> None:
-        """Put the rows numbered from ``first`` on into their places."""
-        start = 0
-        for place in self._stretches(first, first + len(rows)):
-            end = start + place.stop - place.start
-            self._columns.put(place, rows[start:end])
-            start = end
-
     def row_views(self, first: int, end: int) -> list[dict[str, npt.NDArray[Any]]]:
-        """The columns of the rows numbered [first, end): see :meth:`_views`."""
-        return [rows.columns() for rows in self._views(first, end)]
+        """See :meth:`Ring.row_views`."""
+        return self._ring.row_views(first, end)
 
-    def _views(self, first: int, end: int) -> list[Rows]:
-        """The rows numbered [first, end) in order, in one or two pieces that alias the ring.
+    def rows(self, first: int, end: int) -> Rows:
+        """A copy of the rows numbered [first, end).
 
         Raises:
             IndexError: some of them are not in the buffer (any more).
         """
-        if not self.oldest <= first <= end <= self.total_added:
-            raise IndexError(
-                f"rows [{first}, {end}) asked for, the buffer holds "
-                f"[{self.oldest}, {self.total_added})"
-            )
-        return [self._columns[place] for place in self._stretches(first, end)]
-
-    def rows(self, first: int, end: int) -> Rows:
-        """A copy of the rows numbered [first, end); see :meth:`_views`."""
-        return Rows.concatenate(self._views(first, end))
-
-    def _stretches(self, first: int, end: int) -> list[slice]:
-        """Where the rows [first, end) lie: one stretch of the ring, or two around its seam."""
-        start, length = first % self.capacity, end - first
-        before_seam = min(length, self.capacity - start)
-        return [slice(start, start + before_seam), slice(0, length - before_seam)]
+        return Rows(**joined(self.row_views(first, end)))
 
     def experiences(self) -> Iterable[Experience]:
         """All rows as ``Experience`` tuples, oldest first, decoded one by one."""
@@ -133,11 +108,11 @@ class ExperienceBuffer:
             raise ValueError("the buffer is empty: there is nothing to sample")
         uniform = self._uniform(batch_size)
         if self._priorities is None:
-            indices = np.minimum((uniform * n).astype(np.int64), n - 1)
-            return indices, np.ones(batch_size, np.float32)
+            chosen = np.minimum((uniform * n).astype(np.int64), n - 1)
+            return self._ring.places(chosen), np.ones(batch_size, np.float32)
         total = self._priorities.total
         masses = (np.arange(batch_size) + uniform) / batch_size * total
-        indices = self._priorities.find(masses, n)
+        indices = self._priorities.find(masses, self.capacity)
         probabilities = self._priorities.leaves[indices].astype(np.float64) / total
         raw = (n * probabilities) ** -self.beta.at(step)
         return indices, (raw / raw.max()).astype(np.float32)
@@ -200,14 +175,9 @@ class ExperienceBuffer:
 
     def counters(self) -> dict[str, Any]:
         """Everything but the rows and their priorities."""
-        return {
-            "capacity": self.capacity,
-            "total_added": self.total_added,
-            "oldest": self.oldest,
-            "cursor": self.total_added % self.capacity,
+        return self._ring.counters() | {
             "max_priority": self.max_priority,
             "batches_sampled": self.batches_sampled,
-            "lineage": self.lineage,
         }
 
     def mutable_views(self) -> dict[str, list[npt.NDArray[np.float32]]]:
@@ -215,7 +185,7 @@ class ExperienceBuffer:
         if self._priorities is None:
             return {}
         leaves = self._priorities.leaves
-        places = self._stretches(self.oldest, self.total_added)
+        places = self._ring.stretches(self.oldest, self.total_added)
         return {"priorities": [leaves[place] for place in places]}
 
     def state_dict(self) -> dict[str, Any]:
@@ -227,31 +197,19 @@ class ExperienceBuffer:
         """Become the buffer that :meth:`state_dict` and its rows [oldest, total_added) came from.
 
         Rows may come in pieces, so that they need not all be in memory twice. With another capacity
-        the newest rows that fit are kept. Rows that were saved without priorities get the highest
-        one.
+        the newest rows that fit are kept, and there is room for more. Rows that were saved without
+        priorities get the highest one.
 
         Raises:
             ValueError: the number of rows is not what the state says.
         """
-        total = int(state["total_added"])
-        oldest = int(state["oldest"])
-        kept = min(total - oldest, self.capacity)
-        number = oldest
-        for piece in [rows] if isinstance(rows, Rows) else rows:
-            skipped = min(max(total - kept - number, 0), len(piece))
-            if number + len(piece) <= total:
-                self._write(number + skipped, piece[skipped:])
-            number += len(piece)
-        if number != total:
-            raise ValueError(f"{number - oldest} rows for a buffer of rows [{oldest}, {total})")
-        self.total_added = total
+        pieces = [rows] if isinstance(rows, Rows) else rows
+        self._ring.load_state_dict({**state, "mutable": {}}, (p.columns() for p in pieces))
         self.max_priority = float(state["max_priority"])
         self.batches_sampled = int(state["batches_sampled"])
-        self.lineage = state.get("lineage") or uuid.uuid4().hex
         if self._priorities is not None:
             leaves = np.zeros(self.capacity, np.float32)
             saved = state["priorities"]
-            first = total - kept
-            places = np.arange(first, total) % self.capacity
-            leaves[places] = self.max_priority if saved is None else saved[first - oldest :]
+            skipped = self.oldest - int(state["oldest"])
+            leaves[self._ring.positions()] = self.max_priority if saved is None else saved[skipped:]
             self._priorities.set_all(leaves)

@@ -71,6 +71,15 @@ class Ring:
         """[N] where the rows are, oldest first."""
         return np.arange(self.oldest, self.total_added) % self.capacity
 
+    def places(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Numbers in [0, N) as positions, each number another one.
+
+        In a ring that is full, or has never been, number and position are the same.
+        """
+        if len(self) == self.capacity:
+            return chosen
+        return (self.oldest + chosen) % self.capacity
+
     def add(self, rows: Mapping[str, Any]) -> npt.NDArray[np.int64]:
         """Add one row, or rows [K, ...]; returns where they are: [K] positions.
 
@@ -118,13 +127,13 @@ class Ring:
 
     def _write(self, first: int, rows: Columns) -> None:
         start = 0
-        for place in self._stretches(first, first + row_count(rows)):
+        for place in self.stretches(first, first + row_count(rows)):
             end = start + place.stop - place.start
             for name, array in rows.items():
                 self._arrays[name][place] = array[start:end]
             start = end
 
-    def _stretches(self, first: int, end: int) -> list[slice]:
+    def stretches(self, first: int, end: int) -> list[slice]:
         """Where the rows [first, end) lie: one stretch of the ring, or two around its seam."""
         start, length = first % self.capacity, end - first
         before_seam = min(length, self.capacity - start)
@@ -155,12 +164,12 @@ class Ring:
         fixed = {n: array for n, array in self._arrays.items() if n not in self._mutable}
         return [
             {name: array[place] for name, array in fixed.items()}
-            for place in self._stretches(first, end)
+            for place in self.stretches(first, end)
         ]
 
     def mutable_views(self) -> dict[str, list[npt.NDArray[Any]]]:
         """Columns that change, oldest row first, in pieces that alias the ring."""
-        places = self._stretches(self.oldest, self.total_added)
+        places = self.stretches(self.oldest, self.total_added)
         return {name: [self._arrays[name][p] for p in places] for name in self._mutable}
 
     def load_state_dict(self, state: Mapping[str, Any], pieces: Iterable[Columns]) -> None:
@@ -192,7 +201,7 @@ class Ring:
                 f"this ring has {sorted(self._mutable)}"
             )
         self.total_added, self.oldest = total, first
-        self.lineage = state["lineage"]
+        self.lineage = state["lineage"] or uuid.uuid4().hex
         for name, values in saved.items():
             self._write(first, {name: values[first - oldest :]})
 

@@ -66,13 +66,6 @@ class Rows:
             self.boards[index], self.slots[index], self.policies[index], self.returns[index]
         )
 
-    def put(self, place: slice, rows: Rows) -> None:
-        """Overwrite the rows at ``place``."""
-        self.boards[place] = rows.boards
-        self.slots[place] = rows.slots
-        self.policies[place] = rows.policies
-        self.returns[place] = rows.returns
-
     @staticmethod
     def concatenate(parts: list[Rows]) -> Rows:
         """The rows of ``parts``, in order; at least one part."""

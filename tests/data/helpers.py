@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from alphatriangle.config import Config
-from alphatriangle.data import DataManager
+from alphatriangle.data import DataManager, Serializer
+from alphatriangle.data.commits.files import StoredCommit
+from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.nn import NeuralNetwork
@@ -92,6 +94,12 @@ def rows_of(state: LoadedTrainingState) -> Rows:
     items = state.buffer_data.buffer_list
     assert isinstance(items, SegmentedRows)
     return Rows(**items.columns())
+
+
+def check_sound(run: Path, stored: StoredCommit) -> None:
+    """Training could go on from it."""
+    state = read_sound(run, stored.path, stored.commit, Serializer())
+    assert not state.damaged_recordings
 
 
 def flip_bit(path: Path, position: int) -> None:

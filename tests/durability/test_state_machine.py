@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from alphatriangle.config import Config
 from alphatriangle.data import DataManager
-from alphatriangle.data.commits.files import list_commits, verify_commit
+from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
 from alphatriangle.data.errors import RunLockedError, SaveFailedError
@@ -23,7 +23,7 @@ from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.data.storage import lock
 from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config
-from tests.data.helpers import Training, flip_bit
+from tests.data.helpers import Training, check_sound, flip_bit
 from tests.durability.budget import SOAK, report
 from tests.durability.crash_disk import Volume, recording, write_tree
 from tests.durability.faulty_disk import Fault, failing
@@ -199,7 +199,7 @@ class Persistence(RuleBasedStateMachine):
         found = {s.commit.global_step for s in known.commits}
         assert set(self.commits) <= found <= set(self.known)
         for stored in known.commits:
-            verify_commit(self.paths.run, stored.commit)
+            check_sound(self.paths.run, stored)
 
     @invariant()
     def forks_are_what_they_were(self) -> None:

@@ -53,6 +53,58 @@ def test_the_newest_rows_are_kept_in_order(use_per: bool, sizes: list[int]) -> N
 
 
 @both
+@given(
+    st.integers(8, 30),
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.integers(0, 40)),
+            st.tuples(st.just("resume"), st.integers(8, 60)),
+        ),
+        max_size=8,
+    ),
+)
+def test_only_rows_that_exist_are_sampled_whatever_the_capacity_becomes(
+    use_per: bool, capacity: int, actions: list[tuple[str, int]]
+) -> None:
+    """Against a plain list: rows added, and resumes with other capacities, in any order."""
+    buffer, numbers = make_buffer(use_per, capacity), list[int]()
+    for what, size in actions:
+        if what == "add":
+            first = buffer.total_added
+            rows = random_rows(size, seed=first)
+            rows.returns[:] = np.arange(first, first + size) + 1
+            buffer.add_rows(rows)
+            numbers += range(first, first + size)
+        else:
+            again = make_buffer(use_per, size)
+            again.load_state_dict(
+                buffer.state_dict(), buffer.rows(buffer.oldest, buffer.total_added)
+            )
+            buffer, capacity = again, size
+        numbers = numbers[-capacity:]
+        assert len(buffer) == len(numbers)
+        kept = buffer.rows(buffer.oldest, buffer.total_added)
+        assert kept.returns.tolist() == [n + 1 for n in numbers]
+        if not numbers:
+            continue
+        indices, _ = buffer.draw(8, step=0)
+        assert {int(r) - 1 for r in buffer.gather(indices).returns} <= set(numbers)
+        buffer.update_priorities(indices, np.linspace(0.1, 2.0, 8, dtype=np.float32))
+
+
+@both
+def test_in_a_ring_that_has_grown_every_row_is_drawn_equally_often(use_per: bool) -> None:
+    small = make_buffer(use_per, 30)
+    small.add_rows(random_rows(50))
+    grown = make_buffer(use_per, 100)
+    grown.load_state_dict(small.state_dict(), small.rows(20, 50))
+    drawn = np.concatenate([grown.draw(50, 0)[0] for _ in range(200)])
+    counts = np.bincount(drawn, minlength=100)
+    assert (counts[20:50] > 200).all()
+    assert counts.sum() == counts[20:50].sum()
+
+
+@both
 def test_rows_that_are_gone_are_refused(use_per: bool) -> None:
     buffer = make_buffer(use_per, 10)
     buffer.add_rows(random_rows(15))

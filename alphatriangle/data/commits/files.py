@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,17 +188,26 @@ _CORRUPT: dict[FileKind, type[CorruptFileError]] = {
 }
 
 
+def refuse_link(run: Path, file: CommittedFile) -> None:
+    """
+    Raises:
+        CorruptFileError: the file is a link, which may lead anywhere.
+    """
+    if (run / file.path).is_symlink():
+        raise _CORRUPT[file.kind](run / file.path, "it is a link; committed files never are")
+
+
 def verify_file(run: Path, file: CommittedFile) -> None:
     """Check one file against its commit.
 
     Raises:
         CorruptFileError: it is missing, has another size, or other bytes.
+        FileUnavailableError: it cannot be read now.
     """
     path = run / file.path
     corrupt = _CORRUPT[file.kind]
     try:
-        if path.is_symlink():
-            raise corrupt(path, "it is a link; committed files never are")
+        refuse_link(run, file)
         size = path.stat().st_size
         if size != file.size:
             raise corrupt(path, f"it has {size} bytes, the commit says {file.size}")
@@ -211,22 +220,13 @@ def verify_file(run: Path, file: CommittedFile) -> None:
         raise corrupt(path, "its bytes are not those that were saved (sha256 differs)")
 
 
-def verify_commit(run: Path, commit: Commit) -> list[DamagedFile]:
-    """Check every file that a commit names; returns the recordings of games that are not sound.
-
-    Recordings are for people. Nothing is trained from them, so that a damaged one is no reason to
-    give up the state beside it; every commit since names it, and all would be lost.
-
-    Raises:
-        CorruptFileError: for the first one of the state that is not sound.
-    """
+def damaged_recordings(run: Path, files: Iterable[CommittedFile]) -> list[DamagedFile]:
+    """Those of the recordings that are not what was saved."""
     damaged = []
-    for file in commit.files:
+    for file in files:
         try:
             verify_file(run, file)
         except CorruptFileError as e:
-            if file.kind != "episodes":
-                raise
             damaged.append(DamagedFile(path=file.path, reason=str(e)))
     return damaged
 

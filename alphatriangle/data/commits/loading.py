@@ -13,22 +13,17 @@ from alphatriangle.data.commits.files import (
     StoredCommit,
     list_commits,
     of_step,
-    verify_commit,
 )
+from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
-    CorruptBufferError,
-    CorruptCheckpointError,
     DataError,
     FileUnavailableError,
     NoSoundCommitError,
+    UnknownCodecError,
 )
 from alphatriangle.data.path_manager import PathManager, existing_run
-from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.schemas import (
-    BufferData,
-    CheckpointData,
-    Commit,
     LoadedTrainingState,
     RejectedCommit,
 )
@@ -46,30 +41,21 @@ def load_commit(
     serializer: Serializer,
     rejected: list[RejectedCommit],
 ) -> LoadedTrainingState:
-    """Check every byte a commit names, then load it.
+    """Load a commit that is sound: see :func:`read_sound`.
 
     Raises:
-        DataError: it is not sound.
+        DataError: it is not.
     """
-    commit = stored.commit
-    damaged = verify_commit(paths.run, commit)
-    for recording in damaged:
+    state = read_sound(paths.run, stored.path, stored.commit, serializer)
+    for recording in state.damaged_recordings:
         logger.warning("recorded games are lost: %s", recording.reason)
-    checkpoints = commit.of_kind("checkpoint")
-    if len(checkpoints) != 1:
-        raise CorruptCheckpointError(stored.path, f"it names {len(checkpoints)} checkpoints")
-    checkpoint = serializer.load_checkpoint(paths.run / checkpoints[0].path)
-    buffer = None
-    for file in commit.of_kind("buffer"):
-        buffer = serializer.load_buffer(paths.run / file.path)
-    _check_belongs(stored.path, commit, checkpoint, buffer)
     return LoadedTrainingState(
-        checkpoint_data=checkpoint,
-        buffer_data=buffer,
-        commit=commit,
+        checkpoint_data=state.checkpoint,
+        buffer_data=state.buffer,
+        commit=stored.commit,
         source=str(stored.path),
         rejected=rejected,
-        damaged_recordings=damaged,
+        damaged_recordings=state.damaged_recordings,
     )
 
 
@@ -82,12 +68,13 @@ def load_newest(
         CheckpointNotFoundError: the run has no commit.
         NoSoundCommitError: it has commits and none is sound.
         FileUnavailableError: a file of a newer one cannot be read now.
+        UnknownCodecError: how its rows are coded is not known here.
     """
     rejected = list(known.unreadable)
     for stored in known.commits:
         try:
             return load_commit(paths, stored, serializer, rejected)
-        except FileUnavailableError:
+        except (FileUnavailableError, UnknownCodecError):
             raise
         except DataError as e:
             rejected.append(RejectedCommit(path=str(stored.path), reason=str(e)))
@@ -131,18 +118,3 @@ def load_for_reading(
 
 def _some_are_gone(commits: Iterable[Path]) -> bool:
     return any(not path.exists() for path in commits)
-
-
-def _check_belongs(
-    path: Path, commit: Commit, checkpoint: CheckpointData, buffer: BufferData | None
-) -> None:
-    """What the commit says and what its files say of each other must be the same."""
-    if commit.global_step != checkpoint.global_step:
-        raise CorruptCheckpointError(
-            path, f"step {commit.global_step}, its checkpoint step {checkpoint.global_step}"
-        )
-    if buffer is not None and isinstance(buffer.buffer_list, SegmentedRows):
-        named = {(Path(f.path).name, f.sha256) for f in commit.of_kind("segment")}
-        for ref in buffer.buffer_list.refs:
-            if (ref.name, ref.sha256) not in named:
-                raise CorruptBufferError(path, f"its buffer needs {ref.name}, which it lacks")

@@ -1,6 +1,6 @@
 """From a captured state to a commit: the one place that knows the order of writes.
 
-    segment of the new rows -> buffer file -> checkpoint -> episodes -> COMMIT
+    segment of the new rows -> buffer file -> checkpoint -> episodes -> read back -> COMMIT
     -> read back -> links -> retention -> merge small files for the next commit
 
 Up to the commit nothing exists that a reader would look at; after it, nothing can be lost.
@@ -25,12 +25,15 @@ from alphatriangle.data.commits.files import (
     best_commit,
     list_commits,
     read_commit,
-    verify_file,
     write_commit,
 )
 from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
+from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import (
+    CorruptBufferError,
+    CorruptCommitError,
     CorruptFileError,
+    DataError,
     FileUnavailableError,
     SaveFailedError,
     StateNotFiniteError,
@@ -55,8 +58,7 @@ _FREE_SPACE_MARGIN = 16 << 20
 # What makes a save impossible: the disk, or state that cannot be pickled.
 _CANNOT_WRITE = (
     OSError,
-    CorruptFileError,
-    FileUnavailableError,
+    DataError,
     pickle.PicklingError,
     TypeError,
     ValueError,
@@ -171,12 +173,17 @@ class CommitWriter:
         started = time.perf_counter()
         step = capture.global_step
         self._check_finite(capture)
+        self._check_space(capture)
         self._written = []
         stored = None
         try:
-            self._check_space(capture)
-            stored = self._commit(capture)
-            self._read_back(stored)
+            commit = self._write_files(capture)
+            self._read_back(commit)
+            failpoint("commit.before")
+            stored = write_commit(self._paths, commit)
+            failpoint("commit.after")
+            if read_commit(stored.path) != commit:
+                raise CorruptCommitError(stored.path, "it is not what was written")
             failpoint("commit.read-back")
         except _CANNOT_WRITE as e:
             self._undo(stored)
@@ -217,10 +224,14 @@ class CommitWriter:
         before = set() if self._committed is None else {f.path for f in self._committed.files}
         return [f for f in commit.files if f.path not in before]
 
-    def _read_back(self, stored: StoredCommit) -> None:
-        """Nothing older may go before the bytes of the new commit have been seen to be there."""
-        for file in self._new_files(read_commit(stored.path)):
-            verify_file(self._paths.run, file)
+    def _read_back(self, commit: Commit) -> None:
+        """What a start could not load must not become a commit, nor anything older go for it."""
+        known = [] if self._committed is None else self._committed.files
+        path = self._paths.commit(commit.global_step)
+        seen = {file.path for file in known}
+        lost = read_sound(self._paths.run, path, commit, self._serializer, seen=seen)
+        for recording in lost.damaged_recordings:
+            raise CorruptBufferError(self._paths.run / recording.path, recording.reason)
 
     def _check_finite(self, capture: Capture) -> None:
         if capture.allow_not_finite:
@@ -243,7 +254,7 @@ class CommitWriter:
                 f"{needed >> 20} MiB; free some space, training goes on and will try again"
             )
 
-    def _commit(self, capture: Capture) -> StoredCommit:
+    def _write_files(self, capture: Capture) -> Commit:
         checkpoint, step = capture.checkpoint(), capture.global_step
         files: list[CommittedFile] = []
         if capture.replay is not None:
@@ -260,7 +271,7 @@ class CommitWriter:
             files.append(self._file(path, "episodes", digest))
         now = time.time_ns()
         self._sequence += 1
-        commit = Commit(
+        return Commit(
             run_name=self._paths.run_name,
             sequence=self._sequence,
             global_step=step,
@@ -274,10 +285,6 @@ class CommitWriter:
             versions=checkpoint.versions,
             files=files,
         )
-        failpoint("commit.before")
-        stored = write_commit(self._paths, commit)
-        failpoint("commit.after")
-        return stored
 
     def _write_buffer(self, replay: CapturedReplay, step: int) -> list[CommittedFile]:
         oldest = replay.counters["oldest"]

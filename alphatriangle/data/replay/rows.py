@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from alphatriangle.data.errors import CorruptBufferError
 from alphatriangle.data.replay.codecs import codec_named
-from alphatriangle.data.replay.segments import SegmentRef, read_segment
+from alphatriangle.data.replay.segments import SegmentRef, check_segment, read_segment
 from alphatriangle.utils.columns import Columns, cut, joined, row_count
 
 
@@ -28,6 +28,8 @@ class SegmentedRows(Sequence[Any]):
         self.end = end
         self.codec_name = codec_name
         self._columns: dict[str, npt.NDArray[Any]] | None = None
+        # Pieces that have been read and not been asked for yet, by the name of their segment.
+        self._waiting: dict[str, dict[str, npt.NDArray[Any]]] = {}
 
     def __len__(self) -> int:
         return self.end - self.first
@@ -59,23 +61,53 @@ class SegmentedRows(Sequence[Any]):
             self._columns = joined([piece for piece in pieces if piece])
         return self._columns
 
-    def pieces(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """The rows segment by segment, each checked and read when it is its turn.
+    def read(self) -> None:
+        """Read all rows now and keep them for the next who asks for them.
 
         Raises:
             CorruptBufferError: as :meth:`columns`.
         """
+        for ref, part in self._cuts():
+            self._waiting[ref.name] = self._piece(ref, part)
+
+    def check(self, known: Collection[str]) -> None:
+        """Whether all rows can be read; segments that are ``known`` to be sound need only be there
+        by name.
+
+        Raises:
+            CorruptBufferError: as :meth:`columns`.
+        """
+        for ref, _ in self._cuts():
+            if ref.name not in known:
+                check_segment(self.folder / ref.name, ref)
+
+    def pieces(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """The rows segment by segment, each checked and read when it is its turn, if it has not
+        been.
+
+        Raises:
+            CorruptBufferError: as :meth:`columns`.
+        """
+        for ref, part in self._cuts():
+            waiting = self._waiting.pop(ref.name, None)
+            yield self._piece(ref, part) if waiting is None else waiting
+
+    def _cuts(self) -> Iterator[tuple[SegmentRef, slice]]:
+        """The segments, and which of their rows are meant."""
         position = self.first
         for ref in self.refs:
-            path = self.folder / ref.name
             if not ref.first <= position < ref.end:
-                raise CorruptBufferError(path, f"row {position} is in no segment")
-            columns = read_segment(path, ref.sha256)
-            if row_count(columns) != ref.end - ref.first:
-                raise CorruptBufferError(
-                    path, f"it holds {row_count(columns)} rows, not {ref.end - ref.first}"
-                )
-            yield cut(columns, slice(position - ref.first, self.end - ref.first))
+                raise CorruptBufferError(self.folder / ref.name, f"row {position} is in no segment")
+            yield ref, slice(position - ref.first, self.end - ref.first)
             position = min(ref.end, self.end)
         if position != self.end:
             raise CorruptBufferError(self.folder, f"row {position} is in no segment")
+
+    def _piece(self, ref: SegmentRef, part: slice) -> dict[str, npt.NDArray[Any]]:
+        path = self.folder / ref.name
+        columns = read_segment(path, ref.sha256)
+        if row_count(columns) != ref.end - ref.first:
+            raise CorruptBufferError(
+                path, f"it holds {row_count(columns)} rows, not {ref.end - ref.first}"
+            )
+        return cut(columns, part)

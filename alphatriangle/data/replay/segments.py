@@ -19,6 +19,7 @@ from alphatriangle.data.replay.arrow_files import check_version, notes_of, read_
 from alphatriangle.data.replay.codecs import PLAIN, Codec, codec_named
 from alphatriangle.data.schemas import FORMAT_1
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.pace import rest
 from alphatriangle.utils.columns import Columns, cut, row_count
 
 BATCH_ROWS: Final = 1024
@@ -83,6 +84,22 @@ def _decoded(path: Path, codec: Codec, table: pa.Table) -> dict[str, npt.NDArray
         raise CorruptBufferError(path, str(e)) from e
 
 
+def check_segment(path: Path, ref: SegmentRef) -> None:
+    """:func:`read_segment` a record batch at a time, for whoever only wants to know.
+
+    Raises:
+        CorruptBufferError: as there, or it holds other rows than the reference says.
+        UnknownCodecError: its rows are coded in a way that is not known here.
+        UnsupportedFormatError: a newer version wrote it.
+    """
+    schema, notes = _head(path)
+    codec = codec_named(_codec_name(path, notes))
+    for table in _stream(path, ref, schema):
+        table.validate(full=True)
+        _decoded(path, codec, table)
+        rest()
+
+
 def stored_table(columns: Columns, codec_name: str) -> pa.Table:
     """Rows as they stand in a segment, for other tools."""
     return table_of(codec_named(codec_name).encode(columns))
@@ -143,6 +160,8 @@ def _stream(path: Path, ref: SegmentRef, schema: pa.Schema) -> Iterator[pa.Table
                 yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
     except FileNotFoundError as e:
         raise CorruptBufferError(path, "the file is missing") from e
+    except OSError as e:
+        raise reading_failed(path, e, CorruptBufferError) from e
     except (pa.ArrowException, ValueError) as e:
         raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
     if rows != ref.end - ref.first:

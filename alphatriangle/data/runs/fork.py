@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alphatriangle.config import PersistenceConfig
-from alphatriangle.data.commits.files import list_commits, verify_commit, without, write_commit
+from alphatriangle.data.commits.files import list_commits, without, write_commit
 from alphatriangle.data.commits.loading import load_newest
 from alphatriangle.data.commits.pruning import find_commit
-from alphatriangle.data.errors import CorruptFileError, DataError, RunExistsError, SaveFailedError
+from alphatriangle.data.commits.soundness import read_sound
+from alphatriangle.data.errors import DataError, RunExistsError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.runs.summary import read_configs, read_run_info
 from alphatriangle.data.schemas import Commit, CommittedFile, RunInfo
@@ -114,7 +115,10 @@ def make_run(
                     raise
             disk.sync_folder(path.parent)
         commit = _first_commit(origin.commit, new_name)
-        damaged = verify_commit(target.run, commit)
+        place_of_commit = target.commit(commit.global_step)
+        serializer = Serializer(config.allowed_globals)
+        state = read_sound(target.run, place_of_commit, commit, serializer, seen=())
+        damaged = state.damaged_recordings
         for recording in damaged:
             logger.warning("recorded games are lost: %s", recording.reason)
         commit = without(commit, damaged)
@@ -126,7 +130,7 @@ def make_run(
             fs.point_link(target.best_checkpoint, checkpoint)
         for file in commit.of_kind("buffer"):
             fs.point_link(target.latest_buffer, target.run / file.path)
-    except (OSError, CorruptFileError) as e:
+    except (OSError, DataError) as e:
         lock.release()
         if is_new:
             with contextlib.suppress(OSError):

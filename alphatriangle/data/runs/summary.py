@@ -12,6 +12,7 @@ from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.files import CommitList, best_commit, list_commits, verify_file
 from alphatriangle.data.commits.loading import load_for_reading
+from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import (
     CorruptConfigsError,
     CorruptRunInfoError,
@@ -19,8 +20,8 @@ from alphatriangle.data.errors import (
     FileUnavailableError,
 )
 from alphatriangle.data.path_manager import PathManager, existing_run
-from alphatriangle.data.schemas import Commit, RunInfo
-from alphatriangle.data.serializer import read_if_any, read_json_if_any
+from alphatriangle.data.schemas import Commit, RejectedCommit, RunInfo
+from alphatriangle.data.serializer import Serializer, read_if_any, read_json_if_any
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.lock import RunLock
 
@@ -71,6 +72,20 @@ def check_files(paths: PathManager, known: CommitList) -> Iterator[FileCheck]:
             except DataError as e:
                 problem = str(e)
             yield FileCheck(file.path, file.size, problem)
+
+
+def unsound_commits(
+    paths: PathManager, known: CommitList, serializer: Serializer
+) -> Iterator[RejectedCommit]:
+    """Commits that training could not go on from, newest first; each file is read once."""
+    sound: set[str] = set()
+    for stored in known.commits:
+        try:
+            read_sound(paths.run, stored.path, stored.commit, serializer, seen=sound)
+        except DataError as e:
+            yield RejectedCommit(path=str(stored.path), reason=str(e))
+        else:
+            sound.update(file.path for file in stored.commit.files)
 
 
 def read_run_info(paths: PathManager) -> RunInfo | None:

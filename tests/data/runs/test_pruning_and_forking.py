@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from alphatriangle.config import Config
 from alphatriangle.data import Serializer
-from alphatriangle.data.commits.files import list_commits, verify_commit
+from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
 from alphatriangle.data.commits.retention import CommitFacts, sequences_to_delete
@@ -33,7 +33,7 @@ from alphatriangle.data.runs.summary import check_files, describe_run
 from alphatriangle.data.storage.fs import point_link
 from alphatriangle.features import rows_from_experiences
 from tests.conftest import tiny_config
-from tests.data.helpers import Training, flip_bit, reload, rows_of, started
+from tests.data.helpers import Training, check_sound, flip_bit, reload, rows_of, started
 from tests.features.test_encoder import assert_same_rows
 
 
@@ -59,7 +59,7 @@ def test_pruning_leaves_the_files_that_an_unreadable_commit_may_name(config: Con
     carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
     assert steps(paths) == [4]
     stored.path.write_bytes(content)
-    verify_commit(paths.run, stored.commit)
+    check_sound(paths.run, stored)
     training.manager.close()
 
 
