@@ -96,8 +96,8 @@ def test_bad_input_loses_nothing(trained: Path) -> None:
         ["--seed", "9"],
         ["--set", "model.conv_channels=12"],
         ["--resume", "never"],
-        ["--set", "train.games_per_worker=7", "--max-steps", "9"],
-        ["--set", "train.n_step_returns=9", "--max-steps", "9"],
+        ["--set", "train.optimizer_type=SGD", "--max-steps", "9"],
+        ["--set", "train.batch_size=100000", "--max-steps", "9"],
     ):
         arguments = train_arguments(trained, "--workers", "0", *more, steps=8)
         result = alphatriangle(*arguments)
