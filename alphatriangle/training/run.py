@@ -234,7 +234,7 @@ def _prepare(
     workers = setup.worker_count(config)
     # Ray starts while kernels are compiled; its workers need them when they play.
     play = setup.make_play(network, config, workers, data.paths.logs / "ray.log")
-    at_end.callback(play.close)
+    at_end.callback(lambda: play.close(wait=not stop))
     with display.phase("compiling kernels"):
         warm_up(config)
     failpoint("start.warm")
@@ -248,6 +248,7 @@ def _prepare(
     for line in [*plan.changes, *what_begins(config.train, trainer, buffer)]:
         display.note(line)
         logger.info("%s", line)
+    play.begin()
     # Everything fits: only now may the run say something else of itself than before.
     data.write_run_info(setup.describe_run(plan, data.run_info, trainer))
     data.save_run_config(config.model_dump(mode="json"))
@@ -295,7 +296,7 @@ def _train_and_report(
             loop.run()
     finally:
         parts.gating.close()
-        parts.play.close()
+        parts.play.close(wait=not stop)
         parts.stats.close()
     complete = parts.global_step >= plan.target_steps
     scores: list[PlayerScore] = []

@@ -60,5 +60,8 @@ class InProcessPlay:
         taken = set(self._self_play.unfinished())
         self._ledger.give_back([int(e) for e in state["unfinished"] if int(e) not in taken])
 
-    def close(self) -> None:
+    def begin(self) -> None:
+        """It plays when it is asked."""
+
+    def close(self, *, wait: bool = True) -> None:
         """Nothing to stop."""

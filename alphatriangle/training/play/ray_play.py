@@ -272,8 +272,12 @@ class RayPlay:
         self._ledger.give_back([int(e) for e in state["unfinished"]])
         self._publish_weights()
 
-    def close(self) -> None:
+    def begin(self) -> None:
+        """Let the workers import, load and play their first rows while training gets ready."""
+        self._ask(0)
+
+    def close(self, *, wait: bool = True) -> None:
         """Stop the workers, and Ray if it is our own."""
         if self._link is not None:
-            self._link.close()
+            self._link.close(wait=wait)
             self._link = None

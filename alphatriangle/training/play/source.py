@@ -38,8 +38,11 @@ class PlaySource(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there; an unfinished episode without its game is replayed from its seed."""
 
-    def close(self) -> None:
-        """Stop playing; more than once does no harm."""
+    def begin(self) -> None:
+        """Play ahead, where that takes nothing from this process, until :meth:`collect` asks."""
+
+    def close(self, *, wait: bool = True) -> None:
+        """Stop playing; more than once does no harm. Without ``wait`` it ends by itself, soon."""
 
 
 class Ledger:

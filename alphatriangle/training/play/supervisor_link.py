@@ -79,9 +79,15 @@ class SupervisorLink:
         self._process.kill()
         return self._process.wait()
 
-    def close(self) -> None:
-        """Let it end Ray, and end it when that takes too long."""
+    def close(self, *, wait: bool = True) -> None:
+        """Let it end Ray, and end it when that takes too long.
+
+        Without ``wait`` it is left alone with that: it ends with its input, as it would if this
+        process had been killed.
+        """
         self._outbox.put(None)
+        if not wait:
+            return
         try:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
