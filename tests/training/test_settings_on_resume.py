@@ -19,6 +19,7 @@ from alphatriangle.config import Config, ConfigError, Layer, OnResume, build, ki
 from alphatriangle.data.commits.digest import digested_parts, value_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.training.display.display import Display
+from alphatriangle.training.display.view import View
 from alphatriangle.training.run import TrainingOutcome, train
 from alphatriangle.training.run_plan import TrainRequest, plan_run
 from alphatriangle.training.setup import worker_count
@@ -286,6 +287,7 @@ def test_the_best_keeps_no_scores_of_games_that_were_played_otherwise(runs: Runs
     settings = layer("search.num_simulations", 8)
     after = runs.resumed(GATE, settings, run_name="r", max_steps=RESUMED)
     assert compared_with_none(after) == 2
+    assert View("r", 1, 1, 2, 3, best_step=1).best == "step 1", "until then it has no score to show"
 
 
 def test_games_in_flight_that_no_longer_fit_are_played_again(runs: Runs) -> None:

@@ -103,8 +103,11 @@ class View:
     def best(self) -> str | None:
         """The best checkpoint and the candidate that wants its place; None without either."""
         parts = []
-        if self.best_step is not None:
+        if self.best_step is not None and self.best_score is not None:
             parts.append(f"{self.best_score:.1f} (step {self.best_step})")
+        elif self.best_step is not None:
+            # Its games were played in another way than games are now.
+            parts.append(f"step {self.best_step}")
         if self.candidate_step is not None:
             parts.append(f"step {self.candidate_step} plays for it")
         return ", ".join(parts) or None
