@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from alphatriangle.utils.kernels import kernel
 
 
 @intrinsic
@@ -30,7 +32,7 @@ def trailing_zeros(typingctx: Any, word: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def select_bit(lo: np.uint64, hi: np.uint64, k: int) -> int:
     """The position of the k-th (from 0) set bit of the 128-bit word (lo, hi)."""
     in_lo = popcount(lo)

@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.game.bits import popcount, select_bit, trailing_zeros
 from alphatriangle.game.geometry import (
@@ -42,7 +41,7 @@ _NUM_LINES: Final = len(LINES)
 _NUM_TEMPLATES: Final = np.uint64(len(DEAL_TABLE))
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def legal_anchors(lo: np.uint64, hi: np.uint64, shape: int) -> tuple[np.uint64, np.uint64]:
     """The anchors at which ``shape`` fits, as (lo, hi): shifted ANDs over the free mask."""
     free_lo = ~lo & _PLAY_LO
@@ -60,7 +59,7 @@ def legal_anchors(lo: np.uint64, hi: np.uint64, shape: int) -> tuple[np.uint64, 
     return out_lo, out_hi
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def place(
     lo: np.uint64, hi: np.uint64, shape: int, anchor: int
 ) -> tuple[np.uint64, np.uint64, int]:
@@ -81,13 +80,13 @@ def place(
     return lo & ~clear_lo, hi & ~clear_hi, cleared
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def placement_reward(shape: int, cleared: int) -> float:
     """The reward of a placement without the survival bonus."""
     return REWARD_PER_TRIANGLE_PLACED * SHAPE_SIZE[shape] + REWARD_PER_TRIANGLE_CLEARED * cleared
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def any_legal(lo: np.uint64, hi: np.uint64, slots: npt.NDArray[np.int8]) -> bool:
     """Whether some shape in the slots fits somewhere."""
     for s in range(SLOTS):
@@ -98,7 +97,7 @@ def any_legal(lo: np.uint64, hi: np.uint64, slots: npt.NDArray[np.int8]) -> bool
     return False
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def deal(key: np.uint64, number: int, slots: npt.NDArray[np.int8]) -> None:
     """Fill all slots with deal ``number`` of the game whose deal key is ``key``."""
     for s in range(SLOTS):

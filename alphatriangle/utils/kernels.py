@@ -7,14 +7,22 @@ arguments, dozens of arrays for a tree or for lanes: what only other kernels cal
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import numpy.typing as npt
 from numba import njit
 from numba.core.registry import CPUDispatcher
 
-kernel: Final = njit(cache=True, no_cfunc_wrapper=True)
-"""For a kernel that Python calls; kernels may call it too."""
+from alphatriangle.utils.kernel_cache import KernelCache
+
+
+def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """For a kernel that Python calls; kernels may call it too."""
+    if function is None:
+        return lambda function: kernel(function, **options)
+    compiled = njit(no_cfunc_wrapper=True, **options)(function)
+    compiled._cache = KernelCache(function)
+    return compiled
 
 
 class _OfKernels(CPUDispatcher):  # type: ignore[misc]
@@ -28,7 +36,7 @@ def inner(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """For a kernel that only other kernels call; from Python it is a TypeError."""
     if function is None:
         return lambda function: inner(function, **options)
-    compiled = njit(cache=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, **options)(function)
+    compiled = kernel(function, no_cpython_wrapper=True, **options)
     compiled.__class__ = _OfKernels
     return compiled
 

@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from alphatriangle.utils.kernels import kernel
 
@@ -36,7 +35,7 @@ STREAM_SAMPLE: Final = 5
 STREAM_VIEW: Final = 6
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def mix64(x: np.uint64) -> np.uint64:
     """One SplitMix64 output for the state ``x``."""
     z = x + _GOLDEN
@@ -53,25 +52,25 @@ def derive_key(seed: int, stream: int, episode: int) -> np.uint64:
     return mix64(k ^ np.uint64(episode))
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def draw_u64(key: np.uint64, counter: np.uint64) -> np.uint64:
     """64 uniform bits for (key, counter)."""
     return mix64(key + counter * _GOLDEN)
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def draw_below(key: np.uint64, counter: np.uint64, n: np.uint64) -> np.uint64:
     """A uniform integer in [0, n), n < 2**32 (multiply-shift; bias below n / 2**32)."""
     return ((draw_u64(key, counter) >> _S32) * n) >> _S32
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def draw_unit(key: np.uint64, counter: np.uint64) -> float:
     """A uniform float in (0, 1): never exactly 0 or 1."""
     return (float(draw_u64(key, counter) >> _S11) + 0.5) * _TWO_M53
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def draw_gumbel(key: np.uint64, counter: np.uint64) -> float:
     """A standard Gumbel variate, -log(-log U)."""
     return -math.log(-math.log(draw_unit(key, counter)))
