@@ -30,7 +30,9 @@ ROOMS = {
     "data": [
         "errors",
         "storage",
-        "path_manager schemas safe_pickle",
+        "dtypes",
+        "state_types",
+        "path_manager schemas safe_pickle places",
         "replay",
         "serializer",
         "commits",

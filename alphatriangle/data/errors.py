@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pickle
 from pathlib import Path
 from typing import Final
 
@@ -125,6 +126,10 @@ class StateMismatchError(DataError):
 
 class SaveFailedError(DataError):
     """A save did not become a commit; the commits before it are untouched."""
+
+
+class StateTypeError(DataError, pickle.PicklingError):
+    """State holds a value of a type that could not be read again; the message says where."""
 
 
 class StateNotFiniteError(SaveFailedError, NotFiniteError):

@@ -10,22 +10,21 @@ import collections
 import io
 import pickle
 import pickletools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pydantic import BaseModel
 
+from alphatriangle.data import dtypes
 from alphatriangle.data.errors import UnsafePickleError
 
 Global = tuple[str, str]
-_NUMERIC: Final = "biufc"
 
 
 def _dtype(name: str, align: bool = False, copy: bool = False) -> np.dtype[Any]:
     """A dtype of its own: what the file sets on it, it sets on nothing else."""
-    if not isinstance(name, str) or np.dtype(name).kind not in _NUMERIC:
+    if not isinstance(name, str) or np.dtype(name).kind not in dtypes.NUMERIC:
         raise pickle.UnpicklingError(f"the dtype {name!r}, which is not that of numbers")
     return np.dtype(name, copy=True)
 
@@ -36,6 +35,7 @@ _ALLOWED: Final[dict[Global, Callable[..., Any] | None]] = {
     ("alphatriangle.data.schemas", "CheckpointData"): None,
     ("alphatriangle.data.schemas", "BufferData"): None,
     ("alphatriangle.data.serializer", "tensor_from_array"): None,
+    ("alphatriangle.data.state_types", "rebuilt"): None,
     ("collections", "OrderedDict"): None,
     ("collections", "deque"): None,
     ("numpy", "dtype"): _dtype,
@@ -47,6 +47,7 @@ _ALLOWED: Final[dict[Global, Callable[..., Any] | None]] = {
     ("numpy.core.multiarray", "scalar"): None,
     ("numpy.core.numeric", "_frombuffer"): None,
 }
+_LEAVES: Final = frozenset({int, float, str, bytes, bool, type(None)})
 
 
 class _Unpickler(pickle.Unpickler):
@@ -106,28 +107,30 @@ def _check_memo(content: bytes) -> None:
 
 
 def _check_arrays(value: Any) -> None:
-    """Refuse arrays of anything but numbers: a file can set what it likes on a dtype."""
+    """Refuse arrays of a dtype that numpy would not make: a file can set what it likes on one."""
     waiting: list[Any] = [value]
     seen: set[int] = set()
     while waiting:
         item = waiting.pop()
-        children: Iterable[Any]
-        if isinstance(item, np.ndarray | np.generic):
-            _check_dtype(item.dtype)
+        if type(item) in _LEAVES:
+            continue
+        children: list[Any] = []
+        if isinstance(item, np.dtype | np.ndarray | np.generic):
+            if not dtypes.is_sound(item if isinstance(item, np.dtype) else item.dtype):
+                raise pickle.UnpicklingError("an array of a dtype that is none")
             continue
         if isinstance(item, dict):
-            children = [*item, *item.values()]
+            children += [*item, *item.values()]
         elif isinstance(item, list | tuple | set | frozenset | collections.deque):
-            children = item
-        elif isinstance(item, BaseModel):
-            children = item.__dict__.values()
-        else:
-            continue
-        if id(item) not in seen:
+            children += item
+        elif isinstance(item, slice):
+            children += [item.start, item.stop, item.step]
+        children += getattr(item, "__dict__", {}).values()
+        if children and id(item) not in seen:
             seen.add(id(item))
             waiting.extend(children)
 
 
-def _check_dtype(dtype: np.dtype[Any]) -> None:
-    if dtype.kind not in _NUMERIC or dtype.fields is not None or dtype.subdtype is not None:
-        raise pickle.UnpicklingError(f"an array of {dtype}")
+def is_allowed(module: str, name: str) -> bool:
+    """Whether any file may name this global."""
+    return (module, name) in _ALLOWED

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapValidator
 
 from alphatriangle.utils.columns import Column
 from alphatriangle.utils.types import Experience
 
 FORMAT_1 = "alphatriangle"
 """The codec of the rows in files of format version 1, which do not name it."""
+
+
+def _as_it_is(value: Any, check: Callable[[Any], Any]) -> Any:
+    """Checked, and not replaced by a plain copy: torch keeps versions in an attribute."""
+    checked = check(value)
+    return value if isinstance(value, OrderedDict) else checked
 
 
 class CheckpointData(BaseModel):
@@ -32,7 +39,7 @@ class CheckpointData(BaseModel):
     created_at: str
     config: dict[str, Any] = Field(default_factory=dict)
     """The run's whole configuration, section -> field -> value."""
-    model_state_dict: dict[str, torch.Tensor]
+    model_state_dict: Annotated[dict[str, torch.Tensor], WrapValidator(_as_it_is)]
     optimizer_state_dict: dict[str, Any]
     stats_state: dict[str, Any] = Field(default_factory=dict)
     components: dict[str, Any] = Field(default_factory=dict)

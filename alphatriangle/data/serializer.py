@@ -1,7 +1,9 @@
 """Records to files and back. Paths in, records out; nothing here knows what a run is.
 
-Writing is cloudpickle (protocol 5). Reading goes through an allow-list: a file can build our
-records, arrays, tensors and plain containers, and nothing else. ``trusted=True`` is the way out.
+Writing is cloudpickle (protocol 5), but never code: classes and functions are named. Reading goes
+through an allow-list: a file can build our records, arrays, tensors, plain containers and what
+``state_types`` lists, and nothing else; so writing refuses the rest. ``trusted=True`` is the way
+out of reading.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import io
 import json
 import pickle
 import re
+import types
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar, get_args
@@ -21,7 +24,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ValidationError
 
-from alphatriangle.data import safe_pickle
+from alphatriangle.data import dtypes, safe_pickle, state_types
 from alphatriangle.data.errors import (
     BufferNotFoundError,
     CheckpointNotFoundError,
@@ -29,14 +32,17 @@ from alphatriangle.data.errors import (
     CorruptCheckpointError,
     CorruptFileError,
     DataError,
+    StateTypeError,
     UnsupportedFormatError,
     reading_failed,
 )
+from alphatriangle.data.places import place_of
 from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.replay.segments import SegmentRef
 from alphatriangle.data.replay.source import CapturedReplay
 from alphatriangle.data.schemas import FORMAT_1, BufferData, CheckpointData
 from alphatriangle.data.storage import fs
+from alphatriangle.utils.flat import FlatState
 
 _PROTOCOL: Final = 5
 _SEGMENTS_TAG: Final = "alphatriangle.segments"
@@ -52,10 +58,22 @@ _DAMAGE: Final = (
     KeyError,
     TypeError,
     ValueError,
-    OverflowError,
     MemoryError,
-    RecursionError,
+    ArithmeticError,
+    RuntimeError,
 )
+
+# Of types that NumPy lacks: whole numbers of as many bits.
+_AS_BITS: Final = {
+    "bfloat16": torch.int16,
+    **{
+        name: torch.uint8
+        for name, kind in vars(torch).items()
+        if isinstance(kind, torch.dtype) and name.startswith("float8")
+    },
+}
+# What a pickle names, rather than holds.
+_NAMED: Final = (type, types.FunctionType, types.BuiltinFunctionType)
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -63,28 +81,61 @@ Record = TypeVar("Record", bound=BaseModel)
 def tensor_from_array(
     array: npt.NDArray[Any], dtype: str, channels_last: bool = False
 ) -> torch.Tensor:
-    """Rebuild a tensor: arrays travel as NumPy, bfloat16 as its 16 bits, channels_last as NHWC."""
+    """Rebuild a tensor: arrays travel as NumPy, what NumPy lacks as its bits, channels_last as
+    NHWC."""
+    if not dtypes.is_sound(array.dtype):
+        raise pickle.UnpicklingError("a tensor of a dtype that is none")
     tensor = torch.from_numpy(array)
-    if dtype == "bfloat16":
-        tensor = tensor.view(torch.bfloat16)
+    if dtype in _AS_BITS:
+        tensor = tensor.view(getattr(torch, dtype))
+    elif dtype == "complex32":
+        tensor = torch.view_as_complex(tensor)
     return tensor.permute(0, 3, 1, 2) if channels_last else tensor
 
 
+class _RefusedError(Exception):
+    """A value that a reader would not take."""
+
+    def __init__(self, value: object, reason: str | None) -> None:
+        super().__init__(reason)
+        self.value = value
+        self.reason = reason
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Tensors as contiguous arrays, in the order of their memory; segments by name."""
+    """Writes what the reader takes, and refuses the rest; segments by name."""
+
+    def __init__(self, file: IO[bytes], allowed: frozenset[safe_pickle.Global]) -> None:
+        super().__init__(file, protocol=_PROTOCOL)
+        self._allowed = allowed
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, torch.Tensor):
-            plain = obj.detach().cpu()
-            name = str(plain.dtype).removeprefix("torch.")
-            layout: tuple[bool, ...] = ()
-            if not plain.is_contiguous() and plain.is_contiguous(memory_format=torch.channels_last):
-                plain, layout = plain.permute(0, 2, 3, 1), (True,)
-            plain = plain.contiguous()
-            if plain.dtype == torch.bfloat16:
-                plain = plain.view(torch.int16)
-            return tensor_from_array, (plain.numpy(), name, *layout)
-        return super().reducer_override(obj)
+        kind = type(obj)
+        if kind is torch.Tensor:
+            try:
+                return _reduced_tensor(obj)
+            except (TypeError, RuntimeError) as e:
+                raise _RefusedError(obj, str(e)) from e
+        try:
+            found = state_types.apart(obj)
+        except TypeError as e:
+            raise _RefusedError(obj, str(e)) from e
+        if found is not None:
+            return state_types.rebuilt, (found[0], *found[1])
+        if self._can_be_read(kind, obj):
+            return NotImplemented
+        raise _RefusedError(obj, obj.reason if kind is state_types.Uncopied else None)
+
+    def _can_be_read(self, kind: type, obj: Any) -> bool:
+        if isinstance(obj, np.dtype):
+            return obj.kind in dtypes.NUMERIC
+        if isinstance(obj, np.generic):
+            return obj.dtype.kind in dtypes.NUMERIC
+        if kind is FlatState:
+            return True
+        named = obj if isinstance(obj, _NAMED) else kind
+        name = (str(named.__module__), str(named.__qualname__))
+        return name in self._allowed or safe_pickle.is_allowed(*name)
 
     def persistent_id(self, obj: Any) -> Any:
         # Asked of every object: an isinstance with an abstract class would be half of pickling.
@@ -142,8 +193,9 @@ class Serializer:
 
         Raises:
             OSError: nothing has been written.
+            StateTypeError: nothing has been written: it holds what could not be read again.
         """
-        return _dump(data, path)
+        return _dump(data, path, self._allowed)
 
     def load_checkpoint(self, path: Path, *, trusted: bool = False) -> CheckpointData:
         """Read and validate a checkpoint.
@@ -163,8 +215,9 @@ class Serializer:
 
         Raises:
             OSError: nothing has been written.
+            StateTypeError: nothing has been written: it holds what could not be read again.
         """
-        return _dump(data, path)
+        return _dump(data, path, self._allowed)
 
     def load_buffer(self, path: Path, *, trusted: bool = False) -> BufferData:
         """Read and validate a buffer file, with a lazy or a plain list of experiences.
@@ -328,11 +381,53 @@ def _read(path: Path, corrupt: type[CorruptFileError]) -> bytes:
         raise reading_failed(path, e, corrupt) from e
 
 
-def _dump(record: BaseModel, path: Path) -> fs.FileDigest:
-    def write(f: IO[bytes]) -> None:
-        _Pickler(f, protocol=_PROTOCOL).dump(record)
+def _reduced_tensor(tensor: torch.Tensor) -> Any:
+    """As a contiguous array, in the order of its memory."""
+    plain = tensor.detach()
+    if plain.layout != torch.strided:
+        return state_types.rebuilt, ("sparse", *state_types.sparse_parts(plain))
+    plain = plain.cpu().resolve_conj().resolve_neg()
+    name = str(plain.dtype).removeprefix("torch.")
+    layout: tuple[bool, ...] = ()
+    if not plain.is_contiguous() and plain.is_contiguous(memory_format=torch.channels_last):
+        plain, layout = plain.permute(0, 2, 3, 1), (True,)
+    plain = plain.contiguous()
+    if name in _AS_BITS:
+        plain = plain.view(_AS_BITS[name])
+    elif name == "complex32":
+        plain = torch.view_as_real(plain)
+    return tensor_from_array, (plain.numpy(), name, *layout)
 
-    return fs.write_atomically(path, write)
+
+def _dump(record: BaseModel, path: Path, allowed: frozenset[safe_pickle.Global]) -> fs.FileDigest:
+    def write(f: IO[bytes]) -> None:
+        _Pickler(f, allowed).dump(record)
+
+    try:
+        return fs.write_atomically(path, write)
+    except _RefusedError as e:
+        raise StateTypeError(_refusal(record, e)) from e
+
+
+def _refusal(record: BaseModel, refused: _RefusedError) -> str:
+    value = refused.value
+    where = place_of(record, value) or "what is to be saved"
+    kind = value if isinstance(value, _NAMED) else type(value)
+    full = f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(value, state_types.Uncopied):
+        full = value.type_name
+    what = full.rpartition(".")[2]
+    if isinstance(value, _NAMED):
+        what = f"reference to {what}"
+    problem = f"{where}: a {what} ({full}) cannot be saved"
+    if refused.reason:
+        return f"{problem}: {refused.reason}; give its state as plain values"
+    if kind.__module__ == "builtins" or not re.fullmatch(r"\w+(\.\w+)+", full):
+        return f"{problem}; give its state as plain values"
+    return (
+        f"{problem}, because nothing would load it again; give its state as plain values, or add "
+        f"{full!r} to persistence.allowed_globals"
+    )
 
 
 def _check_format(path: Path, version: object, model: type[BaseModel]) -> None:

@@ -36,6 +36,7 @@ class Mutant(NamedTuple):
 CRASH = "tests/durability/test_crash_points.py"
 FAULTS = "tests/durability/test_disk_faults.py"
 ROT = "tests/durability/test_rot.py tests/data"
+TYPES = "tests/data/commits/test_state_types.py"
 MALICE = "tests/durability/test_malice.py tests/data"
 
 # fmt: off
@@ -273,6 +274,11 @@ MUTANTS = [
         MALICE,
     ),
     Mutant("dtypes of their own", "safe_pickle.py", '"dtype"): _dtype', '"dtype"): None', MALICE),
+    Mutant("positions of generators", "state_types.py", "        if not 0 <= position <= length:\n", "        if False:\n", TYPES),
+    Mutant("objects in arrays", "dtypes.py", "        case str(name) if _SIMPLE.fullmatch(name):\n", "        case str(name):\n", TYPES),
+    Mutant("time zones by path", "state_types.py", "    if not re.fullmatch(r\"[\\w+-]+(/[\\w+-]+)*\", key, re.ASCII):\n", "    if False:\n", TYPES),
+    Mutant("pools of seeds", "state_types.py", "    if _a(int, pool_size) > _POOL_LIMIT:\n", "    if False:\n", TYPES),
+    Mutant("refusal at the save", "serializer.py", "        raise _RefusedError(obj, obj.reason if", "        return NotImplemented  # (obj, obj.reason if", TYPES),
     Mutant("memo", "safe_pickle.py", "    _check_memo(content)\n", "", MALICE),
     Mutant("arrays of numbers only", "safe_pickle.py", "        _check_arrays(value)\n", "        pass\n", MALICE),
     Mutant(

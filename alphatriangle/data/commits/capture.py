@@ -6,10 +6,12 @@ no file, no pickling; in effect a memcpy of what has to be saved.
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import logging
 import math
+import pickle
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from alphatriangle.data import state_types
 from alphatriangle.data.replay.source import CapturedReplay
 from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.utils.columns import Columns
@@ -34,7 +37,10 @@ logger = logging.getLogger(__name__)
 _SPARE = 4
 _SMALL = 1 << 20
 _ACTOR_SECONDS = 10.0
-_IMMUTABLE = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_IMMUTABLE = frozenset({int, float, str, bytes, bool, type(None)}) | state_types.IMMUTABLE
+# What copying a value of a type that is not known here may raise.
+_CANNOT_COPY = (TypeError, ValueError, AttributeError, RuntimeError, copy.Error, pickle.PickleError)
+Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
 
 
 class Stateful(Protocol):
@@ -94,9 +100,12 @@ class Staging:
         self._arrays: list[npt.NDArray[np.uint8]] = []
         self._next_array = 0
         self._tensors: list[torch.Tensor] = []
-        self._layouts: list[tuple[torch.Size, tuple[int, ...], torch.dtype]] = []
+        self._layouts: list[Layout] = []
         self._sources: list[torch.Tensor] = []
         self._array_bytes = 0
+        # Of this capture: tensors by their place in memory, other values by their identity.
+        self._places: dict[int, tuple[Layout, torch.Tensor]] = {}
+        self._copies: dict[int, tuple[Any, Any]] = {}
         # Of each flat state: itself, the memory it is copied to, and its structure on that.
         self._flats: list[tuple[FlatState, list[torch.Tensor], dict[Any, Any]]] = []
         self._next_flat = 0
@@ -111,34 +120,78 @@ class Staging:
         self._next_array = self._next_flat = 0
         self._sources = []
         self._array_bytes = 0
+        self._places.clear()
+        self._copies.clear()
 
     def copy(self, value: Any) -> Any:
-        """``value`` with everything in it copied; containers become plain ones."""
-        if type(value) in _IMMUTABLE:
-            return value
-        match value:
-            case torch.Tensor():
-                return self._tensor(value)
-            case FlatState():
-                return self._flat(value)
-            case np.ndarray() if not value.dtype.hasobject:
-                return self.concatenate([value])
-            case dict():
-                return {k: self.copy(v) for k, v in value.items()}
-            case list() | tuple() if type(value) in (list, tuple):
-                if _IMMUTABLE.issuperset(map(type, value)):
-                    return type(value)(value)
-                return type(value)(self.copy(v) for v in value)
+        """``value`` with everything in it copied, of the same types.
+
+        What cannot be copied becomes an ``Uncopied``, which cannot be saved.
+        """
         try:
-            return copy.deepcopy(value)
-        except (TypeError, copy.Error):
-            # What cannot be copied cannot be pickled either: the save will fail and say so.
+            return self._copy(value)
+        except RecursionError:
+            return _uncopied(value, "it holds itself, or is nested too deeply")
+
+    def _copy(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _IMMUTABLE:
             return value
+        if kind is dict:
+            return {k: self._copy(v) for k, v in value.items()}
+        if kind is list or kind is tuple:
+            if _IMMUTABLE.issuperset(map(type, value)):
+                return kind(value)
+            return kind(map(self._copy, value))
+        if kind is np.ndarray and not value.dtype.hasobject and value.dtype.itemsize:
+            return self.concatenate([value])
+        if kind is torch.Tensor:
+            return self._any_tensor(value)
+        if kind is FlatState:
+            return self._flat(value)
+        if id(value) not in self._copies:
+            self._copies[id(value)] = (value, self._copy_of_other(kind, value))
+        return self._copies[id(value)][1]
+
+    def _any_tensor(self, value: torch.Tensor) -> torch.Tensor:
+        if value.layout != torch.strided:
+            return value.detach().to("cpu", copy=True)
+        # What has no memory of numbers is refused when it is pickled.
+        return value if value.is_meta or value.is_quantized else self._tensor(value)
+
+    def _copy_of_other(self, kind: type, value: Any) -> Any:
+        """Of what is rare: it may take a microsecond more."""
+        if kind is collections.OrderedDict:
+            ordered = collections.OrderedDict((k, self._copy(v)) for k, v in value.items())
+            # A network says in an attribute which version of each layer wrote it.
+            ordered.__dict__.update(self._copy(value.__dict__))
+            return ordered
+        if kind is collections.deque:
+            return collections.deque(map(self._copy, value), value.maxlen)
+        try:
+            taken = state_types.apart(value)
+            if taken is not None:
+                return state_types.rebuilt(taken[0], *map(self._copy, taken[1]))
+            return copy.deepcopy(value)
+        except RecursionError:
+            raise
+        except _CANNOT_COPY as e:
+            return _uncopied(value, str(e))
 
     def _tensor(self, source: torch.Tensor) -> torch.Tensor:
+        layout = (source.shape, source.stride(), source.dtype)
+        place = source.data_ptr()
+        known = self._places.get(place)
+        if known is not None and known[0] == layout and place:
+            # Weights that are tied are one tensor, and stay one.
+            return known[1]
+        target = self._next_tensor(source, layout)
+        self._places[place] = layout, target
+        return target
+
+    def _next_tensor(self, source: torch.Tensor, layout: Layout) -> torch.Tensor:
         index = len(self._sources)
         self._sources.append(source)
-        layout = (source.shape, source.stride(), source.dtype)
         if index < len(self._layouts):
             if self._layouts[index] == layout:
                 return self._tensors[index]
@@ -204,6 +257,13 @@ class Staging:
             torch.cuda.synchronize()
         # The trainer's tensors are its own again.
         self._sources = []
+        self._places.clear()
+        self._copies.clear()
+
+
+def _uncopied(value: object, reason: str) -> state_types.Uncopied:
+    kind = type(value)
+    return state_types.Uncopied(f"{kind.__module__}.{kind.__qualname__}", reason)
 
 
 def stats_state(collector: Any) -> Callable[[], dict[str, Any]]:

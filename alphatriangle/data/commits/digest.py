@@ -8,12 +8,16 @@ cut into segments, and Python's own ``random``, which libraries draw from for te
 
 from __future__ import annotations
 
+import collections
 import hashlib
+import types
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
+from alphatriangle.data import dtypes, state_types
 from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.schemas import FORMAT_1, BufferData, CheckpointData
 
@@ -64,31 +68,94 @@ def value_digest(value: Any) -> str:
 def _feed(sha256: Any, value: Any) -> None:
     """Feed a tag, a length where there is one, and the content: no two values share their bytes."""
     match value:
-        case torch.Tensor():
-            plain = value.detach().cpu().contiguous()
-            plain = plain.view(torch.int16) if plain.dtype == torch.bfloat16 else plain
+        case torch.Tensor() if value.layout == torch.strided:
+            plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
             sha256.update(f"tensor {value.dtype}".encode())
-            _feed(sha256, plain.numpy())
+            _feed(sha256, _bits(plain))
+        case np.ndarray() if value.dtype.fields is not None:
+            # Field by field: what lies between them is nobody's.
+            sha256.update(f"fields {len(value.dtype.fields)}\n".encode())
+            for name in value.dtype.names:
+                _feed(sha256, name)
+                _feed(sha256, value[name])
         case np.ndarray():
             sha256.update(f"array {value.dtype.str} {value.shape}\n".encode())
-            sha256.update(np.ascontiguousarray(value).data)
+            whole = np.ascontiguousarray(value)
+            sha256.update(whole.data if whole.dtype.kind in dtypes.NUMERIC else whole.tobytes())
         case _RowsOfFormat1():
             sha256.update(b"rows\n")
             for column in value:
                 _feed(sha256, column)
+        case collections.Counter() | collections.defaultdict():
+            _feed_parts(sha256, value)
         case dict():
             sha256.update(f"dict {len(value)}\n".encode())
-            for key in sorted(value, key=lambda k: (type(k).__name__, k)):
+            for key in _in_order(value):
                 _feed(sha256, key)
                 _feed(sha256, value[key])
         case list() | tuple():
             sha256.update(f"list {len(value)}\n".encode())
             for item in value:
                 _feed(sha256, item)
+        case set() | frozenset():
+            sha256.update(f"set {len(value)}\n".encode())
+            for digest in sorted(value_digest(item) for item in value):
+                sha256.update(digest.encode())
+        case collections.deque():
+            sha256.update(f"deque {value.maxlen} {len(value)}\n".encode())
+            for item in value:
+                _feed(sha256, item)
+        case bytes() | bytearray():
+            sha256.update(f"bytes {len(value)}\n".encode() + value)
         case bool() | int() | float() | str() | None:
             text = repr(value).encode()
             sha256.update(f"{type(value).__name__} {len(text)}\n".encode() + text)
-        case np.generic():
+        case np.generic() if value.dtype.kind in dtypes.NUMERIC:
             _feed(sha256, value.item())
+        case np.void():
+            sha256.update(b"record\n")
+            _feed(sha256, np.asarray(value))
+        case np.dtype():
+            sha256.update(f"dtype {dtypes.described(value)!r}\n".encode())
+        case type() | types.FunctionType() | types.BuiltinFunctionType():
+            sha256.update(f"name {value.__module__} {value.__qualname__}\n".encode())
         case _:
-            raise TypeError(f"a {type(value).__name__} has no canonical bytes")
+            _feed_parts(sha256, value)
+
+
+def _bits(plain: torch.Tensor) -> np.ndarray[Any, Any]:
+    if plain.dtype == torch.bfloat16:
+        plain = plain.view(torch.int16)
+    elif plain.dtype == torch.complex32:
+        plain = torch.view_as_real(plain)
+    elif plain.dtype.is_floating_point and plain.element_size() == 1:
+        plain = plain.view(torch.uint8)
+    array: np.ndarray[Any, Any] = plain.numpy()
+    return array
+
+
+def _in_order(items: dict[Any, Any]) -> list[Any]:
+    """The keys, in an order that is the same in every process."""
+    try:
+        if not any(isinstance(key, frozenset) for key in items):
+            return sorted(items, key=lambda k: (type(k).__name__, k))
+    except TypeError:
+        pass  # keys without an order
+    return sorted(items, key=value_digest)
+
+
+def _feed_parts(sha256: Any, value: Any) -> None:
+    """Feed what pickle would take ``value`` apart into."""
+    kind: Any = type(value)
+    sha256.update(f"object {kind.__module__} {kind.__qualname__}\n".encode())
+    if isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
+        _feed(sha256, state_types.sparse_parts(value))
+    elif (taken := state_types.apart(value)) is not None:
+        _feed(sha256, taken[1])
+    elif kind.__reduce_ex__ is object.__reduce_ex__ and kind.__module__ == "builtins":
+        raise TypeError(f"a {kind.__name__} has no canonical bytes")
+    else:
+        _, parts, *more = value.__reduce_ex__(2)
+        _feed(sha256, parts)
+        for part in more:
+            _feed(sha256, list(part) if isinstance(part, Iterator) else part)
