@@ -48,6 +48,7 @@ from alphatriangle.data.schemas import (
 )
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.lock import RunLock
 from alphatriangle.utils.columns import schema_change, schema_of
@@ -110,6 +111,11 @@ class DataManager:
     def run_name(self) -> str:
         """The run that is written to."""
         return self.paths.run_name
+
+    @property
+    def syncs_folders(self) -> bool:
+        """Whether the run's file system makes names durable when asked to, as far as is known."""
+        return disk.syncs_folders(self.paths.run)
 
     @property
     def mlflow_run_id(self) -> str | None:
@@ -252,6 +258,7 @@ class DataManager:
         Raises:
             SaveFailedError: it cannot be written.
         """
+        info = info.model_copy(update={"syncs_folders": self.syncs_folders})
         try:
             fs.write_bytes(self.paths.run_info, info.model_dump_json(indent=2).encode() + b"\n")
         except OSError as e:

@@ -180,12 +180,13 @@ class PathManager:
             DataFolderError: they cannot be made or written.
         """
         folders = [self.checkpoints, self.segments, self.commits, self.episodes, self.logs]
+        folder = self.run
         try:
             for folder in [*folders, self.tensorboard, self.mlruns]:
                 fs.make_folder(folder)
         except OSError as e:
             raise DataFolderError(
-                f"cannot make {e.filename}: {e.strerror}; "
+                f"cannot make {e.filename or folder}: {e.strerror}; "
                 "choose another place with --data-dir or mend the permissions"
             ) from e
         for folder in folders:

@@ -201,6 +201,8 @@ class RunInfo(BaseModel):
     """Arithmetic of the learner, likewise; runs that do not say so began with float32."""
     num_threads: int | None = None
     """torch threads chosen at the start and kept: they decide the order of sums."""
+    syncs_folders: bool = True
+    """Whether the file system makes names durable when asked to: some cannot."""
     started_from: str | None = None
     """The checkpoint or run that this one started from."""
 

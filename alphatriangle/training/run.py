@@ -189,6 +189,11 @@ def _load(plan: RunPlan, data: DataManager, display: Display) -> LoadedTrainingS
         display.note(f"passed over a damaged commit: {rejected.reason}")
     for recording in state.damaged_recordings:
         display.note(f"recorded games are lost, nothing else: {recording.reason}")
+    if not data.syncs_folders:
+        display.note(
+            f"the file system of {data.paths.root} does not sync folders: a power cut may take the "
+            "newest commits, a killed process does not"
+        )
     return state
 
 

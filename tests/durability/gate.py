@@ -44,6 +44,13 @@ MUTANTS = [
     # fsync
     Mutant("fsync of any file", "storage/disk.py", "            os.fsync(file.fileno())", "            pass", CRASH),
     Mutant("fsync of any folder", "storage/disk.py", "            os.fsync(descriptor)", "            pass", CRASH),
+    Mutant(
+        "only what a file system cannot do is no error",
+        "storage/disk.py",
+        "            if e.errno not in _CANNOT_SYNC_FOLDERS:",
+        "            if False:",
+        FAULTS,
+    ),
     Mutant("fsync of a written file", "storage/fs.py", "            disk.sync(raw)\n", "            raw.flush()\n", CRASH),
     Mutant(
         "a line of its own after a torn one",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
 
+from alphatriangle.config import Config
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
-from alphatriangle.data.errors import DataError, SaveFailedError
+from alphatriangle.data.errors import DataError, DataFolderError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.runs.archive import restore_run, write_archive
 from alphatriangle.data.runs.fork import fork_run
+from alphatriangle.data.schemas import RunInfo
+from alphatriangle.data.storage.disk import disk
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, rows_of, started
 from tests.durability.budget import SOAK, report
@@ -204,3 +209,34 @@ def test_an_error_at_every_operation_of_a_new_run(tmp_path: Path, error: int, wo
         at += 1
     assert at > 20
     report(f"faults: {work}", faults=at, lost=0)
+
+
+def test_a_file_system_that_cannot_sync_folders_is_noted_and_trained_on(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """CIFS and others answer EINVAL; whatever else goes wrong with a folder is an error."""
+    answer = errno.EINVAL
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(answer, os.strerror(answer))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(disk, "_without_folder_sync", set())
+    training = started(config)
+    training.commit()
+    training.commit()
+    info = RunInfo(run_name="tiny", created_at="", target_steps=1, steps_per_round=1)
+    training.manager.write_run_info(info)
+    assert training.manager.run_info is not None
+    assert not training.manager.run_info.syncs_folders
+    assert sum("does not sync folders" in r.message for r in caplog.records) == 1
+    answer = errno.EIO
+    with pytest.raises(SaveFailedError, match="could not be saved"):
+        training.commit()
+    training.manager.close()
+    other = tiny_config(config.persistence.root_data_dir / "other")
+    with pytest.raises(DataFolderError, match=r"cannot make .*other"):
+        started(other)

@@ -6,14 +6,25 @@ at any point, and let any single operation fail.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+logger = logging.getLogger(__name__)
+
+# What file systems say that have no such thing as syncing a folder (CIFS, some FUSE). The bytes of
+# files are synced there; how soon a rename is durable is the server's business.
+_CANNOT_SYNC_FOLDERS: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class Disk:
     """The operating system's files. Every method raises OSError when it fails."""
+
+    def __init__(self) -> None:
+        self._without_folder_sync: set[int] = set()
 
     def create(self, path: Path) -> IO[bytes]:
         """An empty file, open for writing; what was there is gone."""
@@ -45,8 +56,27 @@ class Disk:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as e:
+            if e.errno not in _CANNOT_SYNC_FOLDERS:
+                raise OSError(e.errno, e.strerror, str(folder)) from e
+            self._note_unsynced(os.fstat(descriptor).st_dev, folder)
         finally:
             os.close(descriptor)
+
+    def _note_unsynced(self, device: int, folder: Path) -> None:
+        if device not in self._without_folder_sync:
+            self._without_folder_sync.add(device)
+            logger.warning(
+                "the file system of %s does not sync folders: after a power cut names may be lost",
+                folder,
+            )
+
+    def syncs_folders(self, folder: Path) -> bool:
+        """Whether the file system of ``folder`` has synced all folders it was asked to, so far."""
+        try:
+            return folder.stat().st_dev not in self._without_folder_sync
+        except OSError:
+            return True
 
     def rename(self, source: Path, target: Path) -> None:
         """Give ``source`` the name ``target``, in one step; what had that name is gone."""
