@@ -282,6 +282,7 @@ def prune_run(
     with reported_errors(debug):
         from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning
         from alphatriangle.data.commits.soundness import read_sound
+        from alphatriangle.data.elsewhere.mlflow_uploads import remove_stale_links
         from alphatriangle.data.path_manager import existing_run
         from alphatriangle.data.serializer import Serializer
 
@@ -294,6 +295,7 @@ def prune_run(
         )
         if apply:
             carry_out_pruning(paths, plan)
+            remove_stale_links(paths)
         removed = [s.commit.global_step for s in plan.removed]
         kept = [s.commit.global_step for s in plan.kept]
         if as_json:

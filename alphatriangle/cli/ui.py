@@ -99,7 +99,7 @@ def mlflow(
     Exit codes: 0 stopped; 2 no data, or the port is in use.
     """
     with reported_errors(debug):
-        from alphatriangle.data.elsewhere.mlflow_log import tracking_uri
+        from alphatriangle.data.elsewhere.mlflow_store import tracking_uri
 
         folder = _data_folder(data_dir, "mlruns/mlflow.db")
         chosen = _free_port(host, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +19,9 @@ from alphatriangle.data.commits.capture import (
 from alphatriangle.data.commits.files import best_commit, has_begun, list_commits, of_step, without
 from alphatriangle.data.commits.loading import load_commit, load_newest
 from alphatriangle.data.commits.writer import CommitWriter, SaveReport
-from alphatriangle.data.elsewhere.mlflow_log import (
-    MlflowStatus,
-    MlflowUploads,
-    RunDescription,
-    describe_run,
-    open_run,
-    tracking_uri,
-)
+from alphatriangle.data.elsewhere.mlflow_log import MlflowLog, MlflowStatus
+from alphatriangle.data.elsewhere.mlflow_points import MlflowPoints
+from alphatriangle.data.elsewhere.mlflow_store import RunDescription, choose_store
 from alphatriangle.data.errors import (
     ColumnsError,
     RunExistsError,
@@ -53,10 +49,12 @@ from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.lock import RunLock
 from alphatriangle.utils.columns import schema_change, schema_of
 from alphatriangle.utils.global_rng import rng_state
-from alphatriangle.utils.mlflow_errors import mlflow_errors
 from alphatriangle.utils.types import Episode
 
 logger = logging.getLogger(__name__)
+
+_AT_EXIT_SECONDS = 10.0
+"""For what MLflow lacks when a program ends that has not closed its manager."""
 
 
 class DataManager:
@@ -84,7 +82,7 @@ class DataManager:
         self._lock = RunLock(self.paths.run)
         self._writer: CommitWriter | None = None
         self._staging = Staging()
-        self._uploads: MlflowUploads | None = None
+        self._mlflow: MlflowLog | None = None
         self._unsaved_episodes: list[Episode] = []
         self._episodes_in_flight = 0
         self._last_report: SaveReport | None = None
@@ -119,23 +117,23 @@ class DataManager:
 
     @property
     def mlflow_run_id(self) -> str | None:
-        """The MLflow run, once :meth:`start_mlflow` has opened it."""
-        return self.run_info.mlflow_run_id if self.run_info else None
+        """The MLflow run, once it is open."""
+        return self._mlflow.run_id if self._mlflow else None
 
     @property
-    def mlflow_tracking_uri(self) -> str:
-        """Where MLflow keeps its database."""
-        return tracking_uri(self.paths.mlruns)
+    def mlflow_points(self) -> MlflowPoints | None:
+        """The sink that takes the run's curves to MLflow, once :meth:`start_mlflow` was called."""
+        return self._mlflow.points if self._mlflow else None
 
     @property
     def uploads_waiting(self) -> int:
         """Committed files that MLflow has not been given yet."""
-        return self._uploads.waiting if self._uploads else 0
+        return self._mlflow.waiting if self._mlflow else 0
 
     @property
     def upload_error(self) -> str | None:
-        """Why the last upload failed, while it does."""
-        return self._uploads.last_error if self._uploads else None
+        """Why MLflow cannot be used, while it cannot."""
+        return self._mlflow.last_error if self._mlflow else None
 
     @property
     def captured_bytes(self) -> int:
@@ -265,26 +263,35 @@ class DataManager:
             raise SaveFailedError(f"cannot write {self.paths.run_info}: {e.strerror}") from e
         self.run_info = info
 
-    def start_mlflow(self, description: RunDescription | None = None) -> str | None:
-        """Open the run's MLflow run and begin uploads; returns what went wrong, if anything."""
+    def start_mlflow(self, description: RunDescription | None = None) -> None:
+        """Begin to log to MLflow, in the background, if ``persist_config.mlflow`` says so.
+
+        The saves do it by themselves; this is for saying more of the run. It goes to the run that
+        is active in MLflow on the calling thread; else to the server that the configuration or
+        ``MLFLOW_TRACKING_URI`` names; else to a SQLite database under the data folder.
+        """
         if not self.persist_config.mlflow:
-            return None
-        assert self.run_info is not None, "write_run_info comes first"
+            return
+        if self._mlflow is not None:
+            if description is not None:
+                self._mlflow.describe(description)
+            return
+        self._mlflow = MlflowLog(
+            choose_store(self.persist_config.mlflow_tracking_uri, self.paths.mlruns),
+            self.paths,
+            self.persist_config.mlflow_experiment_name,
+            description=description or RunDescription(),
+            legacy_run=self.run_info.mlflow_run_id if self.run_info else None,
+            keep_all=self.persist_config.mlflow_keep_all,
+        )
+        atexit.register(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        """For those who do not close: their last save has yet to reach MLflow."""
         try:
-            client, run_id = open_run(
-                self.paths.mlruns,
-                self.persist_config.mlflow_experiment_name,
-                self.run_name,
-                self.run_info.mlflow_run_id,
-            )
-            if run_id != self.run_info.mlflow_run_id:
-                self.write_run_info(self.run_info.model_copy(update={"mlflow_run_id": run_id}))
-            describe_run(client, run_id, description or RunDescription())
-        except mlflow_errors() as e:
-            logger.warning("MLflow cannot be used: %s", e)
-            return f"{type(e).__name__}: {e}".splitlines()[0]
-        self._uploads = MlflowUploads(client, run_id, self.paths)
-        return None
+            self.close(upload_seconds=_AT_EXIT_SECONDS, mlflow_status="KILLED")
+        except SaveFailedError as e:
+            logger.error("%s", e)
 
     def save_run_config(self, configs: dict[str, Any]) -> None:
         """Save the run's configuration as ``configs.json``, here and in MLflow.
@@ -297,8 +304,9 @@ class DataManager:
         except OSError as e:
             raise SaveFailedError(f"cannot write {self.paths.configs}: {e.strerror}") from e
         self.config = configs
-        if self._uploads:
-            self._uploads.notify()
+        self.start_mlflow()
+        if self._mlflow:
+            self._mlflow.notify()
 
     def save_training_state(
         self,
@@ -340,6 +348,7 @@ class DataManager:
         if self._writer is None:
             self._begin()
         assert self._writer is not None
+        self.start_mlflow()
         self._unsaved_episodes += episodes
         self._collect(wait=True)
         self._writer.start(
@@ -499,8 +508,8 @@ class DataManager:
             self._last_report = report
             if report.commit.is_best:
                 self._best_sequence = report.commit.sequence
-            if self._uploads:
-                self._uploads.notify()
+            if self._mlflow:
+                self._mlflow.notify()
         return report
 
     def close(
@@ -519,9 +528,9 @@ class DataManager:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
-            if self._uploads is not None:
-                self._uploads.close(upload_seconds)
-                self._uploads.end_run(mlflow_status)
-                self.uploads_left = self._uploads.waiting
-                self._uploads = None
+            if self._mlflow is not None:
+                atexit.unregister(self._close_at_exit)
+                self._mlflow.close(upload_seconds, mlflow_status)
+                self.uploads_left = self._mlflow.waiting
+                self._mlflow = None
             self._lock.release()

@@ -127,8 +127,13 @@ class PathManager:
 
     @property
     def uploads(self) -> Path:
-        """What MLflow has already been given, a line a file."""
+        """The MLflow run, and what it has already been given, a line a file."""
         return self.run / "mlflow_uploads.jsonl"
+
+    @property
+    def mlflow_points(self) -> Path:
+        """Points of curves that MLflow has not taken yet, where there are any."""
+        return self.run / "mlflow_points.jsonl"
 
     @property
     def latest_checkpoint(self) -> Path:

@@ -193,6 +193,7 @@ class RunInfo(BaseModel):
     steps_per_round: int = Field(ge=1)
     """How many steps a complete run is extended by when it is started again."""
     mlflow_run_id: str | None = None
+    """Of runs whose log of uploads does not name it."""
     inference_dtype: str | None = None
     """Arithmetic of self-play, chosen at the start and kept."""
     fused_inference: bool = False

@@ -10,7 +10,7 @@ import numpy as np
 
 from alphatriangle import __version__
 from alphatriangle.config import Config
-from alphatriangle.data.elsewhere.mlflow_log import RunDescription
+from alphatriangle.data.elsewhere.mlflow_store import RunDescription
 from alphatriangle.features import OTHER_FEATURES, PLANES
 from alphatriangle.game.geometry import ACTIONS, COLS, ROWS
 from alphatriangle.stats.events import points

@@ -259,14 +259,9 @@ def _prepare(
     data.save_run_config(config.model_dump(mode="json"))
     failpoint("start.recorded")
     if config.persistence.mlflow:
-        with display.phase("opening MLflow"):
-            problem = data.start_mlflow(describe_for_mlflow(config, network.device.type))
-        if problem:
-            display.note(f"MLflow is off for now: {problem}")
-    make_sinks = setup.sink_maker(
-        config, data.paths.tensorboard, data.mlflow_tracking_uri, data.mlflow_run_id
-    )
-    stats = StatsCollector(make_sinks())
+        with display.phase("describing the run to MLflow"):
+            data.start_mlflow(describe_for_mlflow(config, network.device.type))
+    stats = StatsCollector(setup.make_sinks(config, data))
     if state.checkpoint_data is not None:
         stats.set_state(state.checkpoint_data.stats_state)
     gating = Gating(config, network, data, exact=workers == 0)
@@ -343,7 +338,7 @@ def _finish_uploads(
 ) -> None:
     """Give MLflow what is left, for a while; who wants to stop does not wait for it."""
     status: MlflowStatus = "FINISHED" if outcome.complete else "KILLED"
-    if data.mlflow_run_id is not None:
+    if data.persist_config.mlflow:
         with (
             contextlib.suppress(StopRequested),
             stop.at_once(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
 from alphatriangle.rl import ExperienceBuffer, Trainer, schedule
 from alphatriangle.rl.schedule import Course
 from alphatriangle.stats import StatsCollector
-from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
+from alphatriangle.stats.sinks import Sink, TensorBoardSink
 from alphatriangle.training.courses import saved_course
 from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.play.in_process import InProcessPlay
@@ -32,7 +32,6 @@ from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.utils.global_rng import seed_everything, set_rng_state
 from alphatriangle.utils.machine import core_count
-from alphatriangle.utils.mlflow_errors import mlflow_errors
 from alphatriangle.utils.seeding import STREAM_INIT, library_seed
 from alphatriangle.utils.types import Rows
 
@@ -221,23 +220,14 @@ def begin_generators(checkpoint: CheckpointData | None, seed: int) -> None:
         seed_everything(seed)
 
 
-def sink_maker(
-    config: Config, tensorboard: Path, tracking_uri: str, run_id: str | None
-) -> Callable[[], Sequence[Sink]]:
-    """Makes the sinks in the process that will use them."""
-
-    def make() -> Sequence[Sink]:
-        sinks: list[Sink] = []
-        if config.stats.tensorboard:
-            sinks.append(TensorBoardSink(tensorboard))
-        if run_id is not None:
-            try:
-                sinks.append(MlflowSink(tracking_uri, run_id))
-            except mlflow_errors() as e:
-                logger.warning("MLflow takes no metrics until the next start: %s", e)
-        return sinks
-
-    return make
+def make_sinks(config: Config, data: DataManager) -> list[Sink]:
+    """Where the curves go."""
+    sinks: list[Sink] = []
+    if config.stats.tensorboard:
+        sinks.append(TensorBoardSink(data.paths.tensorboard))
+    if data.mlflow_points is not None:
+        sinks.append(data.mlflow_points)
+    return sinks
 
 
 def make_play(network: NeuralNetwork, config: Config, workers: int, log: Path) -> PlaySource:

@@ -20,7 +20,7 @@ from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data import state_digest
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
-from alphatriangle.data.elsewhere.mlflow_log import uploaded_files
+from alphatriangle.data.elsewhere.mlflow_uploads import read_log, uploaded_files
 from alphatriangle.data.errors import CheckpointNotFoundError, RunNotFoundError
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.runs.archive import restore_run, write_archive
@@ -331,10 +331,11 @@ def test_every_crash_point_of_uploading(tmp_path: Path) -> None:
     manager.write_run_info(
         RunInfo(run_name="tiny", created_at="", target_steps=99, steps_per_round=99)
     )
-    assert manager.start_mlflow() is None
-    uploads = manager._uploads
+    manager.start_mlflow()
+    uploads = manager._mlflow
     assert uploads is not None
-    with recording(tmp_path / "data" / "runs") as log:
+    assert uploads.drain(60)
+    with recording(tmp_path / "data") as log:
         for _ in range(2):
             training.commit()
             assert uploads.drain(60)
@@ -342,6 +343,9 @@ def test_every_crash_point_of_uploading(tmp_path: Path) -> None:
     manager.close()
     everything = uploaded_files(manager.paths.uploads)
     assert len(everything) >= 6
+    artifacts_folder = Path(str(read_log(manager.paths.uploads).artifacts)).relative_to(
+        tmp_path / "data"
+    )
     acknowledged: dict[str, str] = {}
 
     def known(mark: object) -> None:
@@ -354,9 +358,12 @@ def test_every_crash_point_of_uploading(tmp_path: Path) -> None:
         tried += 1
         root.mkdir()
         write_tree(root, tree)
-        file = root / "tiny" / "mlflow_uploads.jsonl"
+        file = root / "runs" / "tiny" / "mlflow_uploads.jsonl"
         done = uploaded_files(file)
         assert acknowledged.items() <= done.items() <= everything.items()
+        artifacts = root / artifacts_folder
+        for path, sha256 in done.items():
+            assert fs.digest_of(artifacts / path).sha256 == sha256, "what is written down is there"
         if file.parent.exists():
             # The next start adds to it, also where the last line is torn.
             fs.append_line(file, json.dumps({"path": "next", "sha256": "0"}))

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from alphatriangle.data.elsewhere.mlflow_log import open_run, tracking_uri
 from alphatriangle.stats import Event, StatsCollector
 from alphatriangle.stats.aggregate import aggregate, aggregate_values
 from alphatriangle.stats.collector import UnknownMetricError
 from alphatriangle.stats.events import points
-from alphatriangle.stats.sinks import MlflowSink, Sink, TensorBoardSink
+from alphatriangle.stats.sinks import TensorBoardSink
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)
 
@@ -116,25 +114,11 @@ def tensorboard_points(folder: Path) -> list[tuple[str, int, float]]:
     return [(tag, e.step, e.value) for tag in tags for e in accumulator.Scalars(tag)]
 
 
-@pytest.fixture
-def mlflow_run(tmp_path: Path) -> tuple[str, str]:
-    (tmp_path / "mlruns").mkdir()
-    _, run_id = open_run(tmp_path / "mlruns", "test", "run", None)
-    return tracking_uri(tmp_path / "mlruns"), run_id
-
-
-@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
-def test_replayed_steps_appear_once(tmp_path: Path, mlflow_run: tuple[str, str], kind: str) -> None:
+def test_replayed_steps_appear_once(tmp_path: Path) -> None:
     """After a kill, steps since the last commit are trained again; their points are there."""
-    uri, run_id = mlflow_run
-    make: Callable[[], Sink] = (
-        (lambda: TensorBoardSink(tmp_path / "tb"))
-        if kind == "tensorboard"
-        else (lambda: MlflowSink(uri, run_id))
-    )
 
     def train(steps: range) -> None:
-        collector = StatsCollector([make()])
+        collector = StatsCollector([TensorBoardSink(tmp_path)])
         for step in steps:
             collector.log([Event("loss/total", float(step), step)])
             collector.write(step)
@@ -142,11 +126,7 @@ def test_replayed_steps_appear_once(tmp_path: Path, mlflow_run: tuple[str, str],
 
     train(range(0, 6))
     train(range(3, 9))  # a new process, back at the commit of step 2
-    if kind == "tensorboard":
-        seen = [(step, value) for _, step, value in tensorboard_points(tmp_path / "tb")]
-    else:
-        history = MlflowClient(uri).get_metric_history(run_id, "loss/total")
-        seen = [(m.step, m.value) for m in history]
+    seen = [(step, value) for _, step, value in tensorboard_points(tmp_path)]
     assert sorted(seen) == [(step, float(step)) for step in range(9)]
 
 
@@ -177,18 +157,3 @@ def test_tensorboard_takes_later_what_it_could_not_take(tmp_path: Path) -> None:
     sink.close()
     seen = [(step, value) for _, step, value in tensorboard_points(folder)]
     assert sorted(seen) == [(step, float(step)) for step in (1, 2, 3, 4)]
-
-
-def test_mlflow_takes_later_what_it_could_not_take(
-    tmp_path: Path, mlflow_run: tuple[str, str]
-) -> None:
-    uri, run_id = mlflow_run
-    sink = MlflowSink(uri, run_id)
-    database = tmp_path / "mlruns" / "mlflow.db"
-    content = database.read_bytes()
-    database.write_bytes(b"this is no database any more" * 100)
-    sink.write(1, {"loss/total": 1.0, "train/td_error": float("nan")})
-    database.write_bytes(content)
-    sink.write(2, {"loss/total": 2.0})
-    history = MlflowClient(uri).get_metric_history(run_id, "loss/total")
-    assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 2.0)]

@@ -9,7 +9,7 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from alphatriangle.data.elsewhere.mlflow_log import tracking_uri
+from alphatriangle.data.elsewhere.mlflow_store import tracking_uri
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.mlflow_description import git_revision
 from alphatriangle.training.run import train

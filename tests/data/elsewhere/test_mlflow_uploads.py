@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from alphatriangle.data.elsewhere.mlflow_log import open_run
+from alphatriangle.data.elsewhere.mlflow_store import Store, open_run, tracking_uri
+from alphatriangle.data.elsewhere.mlflow_uploads import read_log
 from alphatriangle.data.schemas import RunInfo
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, started
@@ -21,13 +22,22 @@ def with_mlflow(tmp_path: Path) -> Training:
         training.manager.write_run_info(
             RunInfo(run_name="tiny", created_at="", target_steps=9, steps_per_round=9)
         )
-    assert training.manager.start_mlflow() is None
+    training.manager.start_mlflow()
     return training
 
 
+def opened(training: Training) -> str:
+    """Wait until the MLflow run is there; its id."""
+    assert training.manager._mlflow is not None
+    assert training.manager._mlflow.drain(60), training.manager.upload_error
+    assert training.manager.mlflow_run_id is not None
+    return training.manager.mlflow_run_id
+
+
 def artifacts(training: Training) -> dict[str, int]:
-    client = MlflowClient(training.manager.mlflow_tracking_uri)
-    run_id = training.manager.mlflow_run_id
+    paths = training.manager.paths
+    client = MlflowClient(tracking_uri(paths.mlruns))
+    run_id = read_log(paths.uploads).run_id
     assert run_id is not None
     found: dict[str, int] = {}
     folders = [""]
@@ -47,6 +57,8 @@ def test_artifacts_have_their_documented_places(tmp_path: Path) -> None:
     training.manager.close()
     assert set(artifacts(training)) == {
         "configs.json",
+        "run.json",
+        "commits/step_1.json",
         "checkpoints/checkpoint_step_1.pkl",
         "buffers/buffer_step_1.pkl",
         "buffers/segments/0-39.arrow",
@@ -59,9 +71,8 @@ def test_artifacts_have_their_documented_places(tmp_path: Path) -> None:
 
 def test_a_tag_leads_to_the_best_checkpoint(tmp_path: Path) -> None:
     training = with_mlflow(tmp_path)
-    run_id = training.manager.mlflow_run_id
-    assert run_id is not None
-    client = MlflowClient(training.manager.mlflow_tracking_uri)
+    run_id = opened(training)
+    client = MlflowClient(tracking_uri(training.manager.paths.mlruns))
     training.commit()
     training.manager.close()
     assert "best_checkpoint" not in client.get_run(run_id).data.tags
@@ -78,14 +89,14 @@ def test_a_tag_leads_to_the_best_checkpoint(tmp_path: Path) -> None:
 def test_each_file_is_uploaded_once_over_restarts(tmp_path: Path) -> None:
     first = with_mlflow(tmp_path)
     first.commit()
+    run_id = opened(first)
     first.manager.close()
-    run_id = first.manager.mlflow_run_id
     second = with_mlflow(tmp_path)
-    assert second.manager.mlflow_run_id == run_id, "the same run goes on"
+    assert opened(second) == run_id, "the same run goes on"
     second.step = 1
     second.commit()
     second.manager.close()
-    log = [json.loads(x)["path"] for x in first.manager.paths.uploads.read_text().splitlines()]
+    log = [json.loads(x)["path"] for x in first.manager.paths.uploads.read_text().splitlines()[1:]]
     assert len(log) == len(set(log))
     assert "checkpoints/checkpoint_step_2.pkl" in log
 
@@ -93,15 +104,15 @@ def test_each_file_is_uploaded_once_over_restarts(tmp_path: Path) -> None:
 def test_what_a_failing_store_did_not_take_is_uploaded_later(tmp_path: Path) -> None:
     training = with_mlflow(tmp_path)
     training.commit()
-    assert training.manager._uploads is not None
-    assert training.manager._uploads.drain(30)
+    assert training.manager._mlflow is not None
+    assert training.manager._mlflow.drain(30)
     aside = training.manager.paths.mlruns / "aside"
     store = training.manager.paths.mlruns / "artifacts"
     store.rename(aside)
     store.write_text("in the way")
     training.commit()
     assert training.manager.last_report is not None, "the save itself is not touched by it"
-    assert not training.manager._uploads.drain(0.5)
+    assert not training.manager._mlflow.drain(0.5)
     assert training.manager.upload_error is not None
     training.manager.close(upload_seconds=0.1)
     assert training.manager.uploads_left > 0
@@ -120,17 +131,14 @@ def test_an_mlflow_that_cannot_be_opened_is_no_reason_to_stop(tmp_path: Path) ->
         RunInfo(run_name="tiny", created_at="", target_steps=9, steps_per_round=9)
     )
     (training.manager.paths.mlruns / "mlflow.db").write_bytes(b"no database" * 1000)
-    problem = training.manager.start_mlflow()
-    assert problem is not None
     training.commit()
-    training.manager.close()
+    training.manager.close(upload_seconds=0.1)
     assert training.manager.paths.commit(1).exists()
 
 
 def test_a_run_that_mlflow_has_lost_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / "mlruns").mkdir()
-    _, run_id = open_run(tmp_path / "mlruns", "e", "r", "0" * 32)
-    assert run_id != "0" * 32
+    store = Store(tracking_uri(tmp_path), tmp_path)
+    assert open_run(store, "e", "r", "0" * 32).run_id != "0" * 32
 
 
 @pytest.mark.parametrize("torn", [b'{"path": "x', b"\xff\xfe\n", b"[]\n"])

@@ -236,7 +236,7 @@ def test_train_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
     """The whole command with Ray, twice; MLflow and TensorBoard have every point once."""
     from mlflow.tracking import MlflowClient
 
-    from alphatriangle.data.elsewhere.mlflow_log import tracking_uri
+    from alphatriangle.data.elsewhere.mlflow_store import tracking_uri
     from tests.stats.test_stats import tensorboard_points
 
     more = ["--workers", "2", "--set", "persistence.mlflow=true", "--set", "stats.tensorboard=true"]
