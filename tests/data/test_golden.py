@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from alphatriangle.config import PersistenceConfig, TrainConfig, build
 from alphatriangle.data import DataManager, Serializer
@@ -14,6 +15,7 @@ from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
 from alphatriangle.data.runs.summary import check_files
+from alphatriangle.features import rows_from_experiences
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.training.setup import restore_learner
 from tests.data.helpers import Training
@@ -64,3 +66,6 @@ def test_a_buffer_of_the_known_project_is_read() -> None:
     np.testing.assert_array_equal(state["grid"].ravel(), np.arange(120))
     assert len(policy) == 360
     assert value == 2.5
+    # Its grid is another one, so there is nothing here that could be trained on.
+    with pytest.raises(ValueError, match="grid"):
+        rows_from_experiences(buffer.experiences)
