@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from alphatriangle.config.base import Fixed, Irrelevant, Live, Section
 from alphatriangle.utils.mlflow_errors import masked
+
+
+def _no_step(name: str) -> str:
+    if "_step_" in name:
+        raise ValueError(f"{name!r} is how the file of a step is named")
+    return name
+
+
+# The numbered files beside the links keep their names: what a commit names stays what it is.
+LinkName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.pkl$", max_length=64),
+    AfterValidator(_no_step),
+]
 
 
 class PersistenceConfig(Section):
@@ -26,6 +40,12 @@ class PersistenceConfig(Section):
     """Commits younger than so many days are kept too."""
     allowed_globals: Irrelevant[tuple[Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")], ...]] = ()
     """Further ``module.name`` globals that a checkpoint of yours may name when it is loaded."""
+    latest_checkpoint_filename: Irrelevant[LinkName] = "latest.pkl"
+    """Link to the newest checkpoint of a run, beside its checkpoints."""
+    best_checkpoint_filename: Irrelevant[LinkName] = "best.pkl"
+    """Link to the best checkpoint of a run, beside its checkpoints."""
+    latest_buffer_filename: Irrelevant[LinkName] = "buffer.pkl"
+    """Link to the newest buffer of a run, beside its buffers."""
     mlflow: Irrelevant[bool] = True
     """Log to MLflow; one that fails never fails a save or holds up a step."""
     mlflow_tracking_uri: Irrelevant[str | None] = None
@@ -44,3 +64,9 @@ class PersistenceConfig(Section):
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
         return uri
+
+    @model_validator(mode="after")
+    def _links_differ(self) -> Self:
+        if self.latest_checkpoint_filename == self.best_checkpoint_filename:
+            raise ValueError("latest_checkpoint_filename and best_checkpoint_filename are the same")
+        return self

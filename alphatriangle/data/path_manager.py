@@ -59,6 +59,7 @@ class PathManager:
     def __init__(self, config: PersistenceConfig, run_name: str) -> None:
         self.root = config.root_data_dir.expanduser().absolute()
         self.run_name = check_run_name(run_name)
+        self._config = config
 
     @property
     def runs(self) -> Path:
@@ -138,17 +139,17 @@ class PathManager:
     @property
     def latest_checkpoint(self) -> Path:
         """Link to the newest checkpoint."""
-        return self.checkpoints / "latest.pkl"
+        return self.checkpoints / self._config.latest_checkpoint_filename
 
     @property
     def best_checkpoint(self) -> Path:
         """Link to the best checkpoint."""
-        return self.checkpoints / "best.pkl"
+        return self.checkpoints / self._config.best_checkpoint_filename
 
     @property
     def latest_buffer(self) -> Path:
         """Link to the newest buffer."""
-        return self.buffers / "buffer.pkl"
+        return self.buffers / self._config.latest_buffer_filename
 
     def checkpoint(self, step: int) -> Path:
         """The checkpoint of a step."""
@@ -213,6 +214,25 @@ class PathManager:
             return []
         except OSError as e:
             raise DataFolderError(f"cannot read {self.runs}: {e.strerror}") from e
+
+    def previous_runs(self) -> list[str]:
+        """The names of the other runs that have a commit, the one committed to last first.
+
+        By the time of their newest commit file: reading no commit, it trusts the file system.
+
+        Raises:
+            DataFolderError: the folder of the runs, or of the commits of one, cannot be read.
+        """
+        found = []
+        for name in self.run_names():
+            folder = self.runs / name / "commits"
+            try:
+                times = [path.stat().st_mtime_ns for path in folder.glob("step_*.json")]
+            except OSError as e:
+                raise DataFolderError(f"cannot read {folder}: {e.strerror}") from e
+            if times and name != self.run_name:
+                found.append((max(times), name))
+        return [name for _, name in sorted(found, reverse=True)]
 
 
 def new_run_name(config: PersistenceConfig, prefix: str) -> str:

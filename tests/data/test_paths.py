@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from alphatriangle.config import PersistenceConfig
+from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data.errors import DataError, DataFolderError, InvalidRunNameError
 from alphatriangle.data.path_manager import PathManager, check_run_name, unused
+from tests.data.helpers import started
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,36 @@ def test_unused_names_never_name_a_file(tmp_path: Path) -> None:
         names.append(free.name)
         free.write_text("taken")
     assert names == ["step_1.json", "step_1.r2.json", "step_1.r3.json"]
+
+
+def test_the_settings_name_the_links_and_the_run_finds_those_before_it(config: Config) -> None:
+    names = {
+        "latest_checkpoint_filename": "newest.pkl",
+        "best_checkpoint_filename": "champion.pkl",
+        "latest_buffer_filename": "replay.pkl",
+    }
+    persistence = config.persistence.model_copy(update=names)
+    training = started(config.model_copy(update={"persistence": persistence}))
+    training.commit(is_best=True)
+    training.manager.close()
+    paths = training.manager.paths
+    assert paths.latest_checkpoint.name == "newest.pkl"
+    for link in (paths.latest_checkpoint, paths.best_checkpoint, paths.latest_buffer):
+        assert link.resolve().name.endswith("_step_1.pkl")
+    assert not (paths.checkpoints / "latest.pkl").exists()
+    assert PathManager(persistence, "next").previous_runs() == [paths.run_name]
+    assert paths.previous_runs() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latest_checkpoint_filename": "../x.pkl"},
+        {"latest_buffer_filename": "buffer.bin"},
+        {"latest_checkpoint_filename": "best.pkl"},
+        {"best_checkpoint_filename": "checkpoint_step_1.pkl"},
+    ],
+)
+def test_a_link_has_a_name_of_its_own(change: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        PersistenceConfig.model_validate(change)

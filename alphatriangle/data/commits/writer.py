@@ -146,6 +146,8 @@ class CommitWriter:
         if known.unreadable:
             return
         named = {f.path for stored in known.commits for f in stored.commit.files}
+        paths = self._paths
+        links = (paths.latest_checkpoint, paths.best_checkpoint, paths.latest_buffer)
         for folder in (
             self._paths.checkpoints,
             self._paths.buffers,
@@ -159,7 +161,7 @@ class CommitWriter:
                     folder != self._paths.commits
                     and path.suffix in (".pkl", ".arrow")
                     and not path.is_symlink()
-                    and path.name not in ("latest.pkl", "best.pkl", "buffer.pkl")
+                    and path not in links
                     and self._paths.relative(path) not in named
                 )
                 if path.is_file() and (temporary or orphan):
