@@ -91,7 +91,7 @@ class MlflowPoints:
         while self._waiting:
             if self._taken is None:
                 self._taken = _last_steps(run)
-            taken, count = self._taken, 0
+            taken, count = dict(self._taken), 0
             batch: list[Metric] = []
             for point in self._waiting[:]:
                 if count and len(batch) + len(point.values) > _PER_BATCH:
@@ -100,12 +100,11 @@ class MlflowPoints:
                 for name, value in point.values.items():
                     if taken.get(name, -1) < point.step:
                         batch.append(Metric(name, value, point.time_ms, point.step))
+                        taken[name] = point.step
             if batch:
                 self._taken = None
                 run.client.log_batch(run.run_id, batch)
                 run.check_database()
-                for metric in batch:
-                    taken[metric.key] = metric.step
                 self._taken = taken
             self._drop(count)
 
