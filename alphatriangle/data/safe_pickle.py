@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from alphatriangle.data import dtypes
+from alphatriangle.data import dtypes, state_types
 from alphatriangle.data.errors import UnsafePickleError
 
 Global = tuple[str, str]
@@ -29,6 +29,28 @@ def _dtype(name: str, align: bool = False, copy: bool = False) -> np.dtype[Any]:
     return np.dtype(name, copy=True)
 
 
+def _deque(items: tuple[()] = (), maxlen: int | None = None) -> collections.deque[Any]:
+    """An empty one: what it holds is appended, and so is as large as the file."""
+    if items != ():
+        raise pickle.UnpicklingError("a deque of something that is not in the file")
+    return collections.deque(maxlen=maxlen)
+
+
+class _Function:
+    """A function that a file may call and not change: on a plain one it could set defaults."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("a function of the allow-list is to be changed")
+
+
 # What cloudpickle's protocol writes for a saved state; sets and bytes have opcodes of their own.
 # numpy's private modules are listed under their names before and after 2.0.
 _ALLOWED: Final[dict[Global, Callable[..., Any] | None]] = {
@@ -37,7 +59,7 @@ _ALLOWED: Final[dict[Global, Callable[..., Any] | None]] = {
     ("alphatriangle.data.serializer", "tensor_from_array"): None,
     ("alphatriangle.data.state_types", "rebuilt"): None,
     ("collections", "OrderedDict"): None,
-    ("collections", "deque"): None,
+    ("collections", "deque"): _deque,
     ("numpy", "dtype"): _dtype,
     ("numpy", "ndarray"): None,
     ("numpy._core.multiarray", "_reconstruct"): None,
@@ -74,7 +96,8 @@ class _Unpickler(pickle.Unpickler):
                 "of it was run. If the file is yours and trusted, add "
                 f"'{module}.{name}' to persistence.allowed_globals or load it with trusted=True"
             )
-        return _ALLOWED[module, name] or super().find_class(module, name)
+        found = _ALLOWED[module, name] or super().find_class(module, name)
+        return found if isinstance(found, type) else _Function(found)
 
     def persistent_load(self, pid: Any) -> Any:
         return self._persistent_load(pid)
@@ -123,6 +146,10 @@ def _check_arrays(value: Any) -> None:
             children += [*item, *item.values()]
         elif isinstance(item, list | tuple | set | frozenset | collections.deque):
             children += item
+        elif isinstance(item, state_types.GENERATORS):
+            # A file can set its state after it has been made.
+            state_types.check_generator(item)
+            continue
         elif isinstance(item, slice):
             children += [item.start, item.stop, item.step]
         children += getattr(item, "__dict__", {}).values()

@@ -186,6 +186,21 @@ def _checked_generator_state(state: Any) -> Any:
     return state
 
 
+GENERATORS: Final = (np.random.Generator, np.random.RandomState, *_BIT_GENERATORS)
+
+
+def check_generator(generator: Any) -> None:
+    """
+    Raises:
+        ValueError: it would read outside of its tables.
+    """
+    bits = getattr(generator, "bit_generator", None)
+    if isinstance(generator, np.random.RandomState):
+        _checked_generator_state(generator.get_state(legacy=False))
+    else:
+        _checked_generator_state(generator.state if bits is None else bits.state)
+
+
 def _bit_generator_apart(value: Any) -> Parts:
     if type(value.seed_seq) is not np.random.SeedSequence:
         raise TypeError("its seed sequence is not a numpy.random.SeedSequence")
@@ -321,7 +336,7 @@ _IMMUTABLE_KINDS: Final[dict[str, _Kind]] = {
     "PureWindowsPath": _Kind(
         (pathlib.PureWindowsPath,), lambda v: (str(v),), pathlib.PureWindowsPath
     ),
-    "Size": _Kind((torch.Size,), lambda v: (tuple(v),), torch.Size),
+    "Size": _Kind((torch.Size,), lambda v: (tuple(v),), lambda t: torch.Size(_a(tuple, t))),
     "device": _Kind((torch.device,), lambda v: (str(v),), lambda s: torch.device(_a(str, s))),
     "torch": _Kind(_CONSTANTS, lambda v: (str(v).removeprefix("torch."),), _torch_constant),
     "str_": _Kind((np.str_,), lambda v: (str(v),), lambda s: np.str_(_a(str, s))),
@@ -342,7 +357,11 @@ _MUTABLE_KINDS: Final[dict[str, _Kind]] = {
         lambda v: (dict(vars(v)),),
         lambda d: _namespace(argparse.Namespace(), d),
     ),
-    "numbers": _Kind((array.array,), lambda v: (v.typecode, v.tolist()), array.array),
+    "numbers": _Kind(
+        (array.array,),
+        lambda v: (v.typecode, v.tolist()),
+        lambda code, items: array.array(code, _a(list, items)),
+    ),
     "Random": _Kind((random.Random,), lambda v: (v.getstate(),), _python_random),
     "array": _Kind((np.ndarray,), _array_apart, _array),
     "void": _Kind((np.void,), _scalar_apart, _scalar),

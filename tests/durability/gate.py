@@ -286,6 +286,21 @@ MUTANTS = [
     Mutant("time zones by path", "state_types.py", "    if not re.fullmatch(r\"[\\w+-]+(/[\\w+-]+)*\", key, re.ASCII):\n", "    if False:\n", TYPES),
     Mutant("pools of seeds", "state_types.py", "    if _a(int, pool_size) > _POOL_LIMIT:\n", "    if False:\n", TYPES),
     Mutant("refusal at the save", "serializer.py", "        raise _RefusedError(obj, obj.reason if", "        return NotImplemented  # (obj, obj.reason if", TYPES),
+    Mutant(
+        "functions that a file cannot change",
+        "safe_pickle.py",
+        "        return found if isinstance(found, type) else _Function(found)",
+        "        return found",
+        MALICE,
+    ),
+    Mutant("empty deques only", "safe_pickle.py", '"deque"): _deque', '"deque"): None', MALICE),
+    Mutant(
+        "generators inside their tables",
+        "safe_pickle.py",
+        "            state_types.check_generator(item)\n",
+        "",
+        MALICE,
+    ),
     Mutant("memo", "safe_pickle.py", "    _check_memo(content)\n", "", MALICE),
     Mutant("arrays of numbers only", "safe_pickle.py", "        _check_arrays(value)\n", "        pass\n", MALICE),
     Mutant(

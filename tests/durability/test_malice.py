@@ -26,12 +26,13 @@ import pytest
 import torch
 
 from alphatriangle.config import Config
-from alphatriangle.data import CheckpointData, Serializer
+from alphatriangle.data import CheckpointData, Serializer, safe_pickle
 from alphatriangle.data.commits.files import list_commits, read_commit
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataError, UnsafePickleError
 from alphatriangle.data.replay.recordings import read_episodes
 from alphatriangle.data.replay.segments import read_segment, stored_table
+from alphatriangle.data.serializer import tensor_from_array
 from tests.data.helpers import started
 from tests.durability.budget import report
 from tests.features.test_encoder import random_rows
@@ -96,7 +97,56 @@ RUN_CODE: dict[str, Any] = {
     "closure": {"model": (lambda path: lambda: Path(path).touch())(CANARY)},
     "instance of a local class": type("Local", (), {"__setstate__": lambda self, s: _touch()})(),
 }
+_REBUILT = name("alphatriangle.data.state_types", "rebuilt")
+
+
+def plain(value: object) -> bytes:
+    """The opcodes that push a plain value."""
+    content = pickle.dumps(value, protocol=2)
+    return content[2:-1]
+
+
+def rebuilt(*arguments: bytes) -> bytes:
+    """The opcodes that push what ``rebuilt`` makes of arguments pushed so."""
+    return _REBUILT + b"(" + b"".join(arguments) + b"tR"
+
+
+_LONG_RANGE = rebuilt(plain("range"), plain(0), plain(1 << 33), plain(1))
+
+
+def _outside_its_table() -> bytes:
+    """A generator that is made well and then told that it stands far behind its numbers."""
+    state: dict[str, Any] = np.random.RandomState(1).get_state(legacy=False)  # type: ignore[assignment]
+    key = state["state"]["key"]
+    array = pickle.dumps(key, protocol=5)
+    made = array[array.index(b"\x8c") : -1] if array[2:3] == b"\x95" else array[2:-1]
+
+    def pushed(position: int) -> bytes:
+        inner = b"}(" + plain("key") + made + plain("pos") + plain(position) + b"u"
+        outer = {k: v for k, v in state.items() if k != "state"}
+        return (
+            b"}("
+            + plain("state")
+            + inner
+            + b"u"
+            + b"".join(b"(" + plain(k) + plain(v) + b"u" for k, v in outer.items())
+        )
+
+    return opcodes(rebuilt(plain("RandomState"), pushed(0)), pushed(10**6), b"b")
+
+
+CHANGED: dict[str, bytes] = {
+    "a deque of a range": opcodes(name("collections", "deque"), _LONG_RANGE, b"\x85R"),
+    "a size of a range": opcodes(rebuilt(plain("Size"), _LONG_RANGE)),
+    "an array of a range": opcodes(rebuilt(plain("numbers"), plain("d"), _LONG_RANGE)),
+    "a function's defaults": opcodes(
+        name("alphatriangle.data.serializer", "tensor_from_array"),
+        plain((None, {"__defaults__": ("evil",)})) + b"b",
+    ),
+    "a generator outside its table": _outside_its_table(),
+}
 BY_HAND: dict[str, bytes] = {
+    **CHANGED,
     "posix.system": calls("posix", "system", f"touch {CANARY}"),
     "dotted name": opcodes(name("numpy", "os.system"), b"\x8c\x01x\x85R"),
     "dunder of an allowed class": calls("collections", "OrderedDict.__init__.__globals__"),
@@ -190,6 +240,15 @@ def test_they_are_refused_deep_inside_a_checkpoint(
     path.write_bytes(cloudpickle.dumps(CheckpointData.model_construct(**fields)))
     assert isinstance(refused(lambda: Serializer().load_checkpoint(path)), UnsafePickleError)
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_what_the_allow_list_gives_out_is_not_changed_and_takes_no_more_than_the_file_holds(
+    case: str,
+) -> None:
+    with pytest.raises((pickle.UnpicklingError, TypeError, ValueError)):
+        safe_pickle.load(CHANGED[case], Path("hostile.pkl"), frozenset(), lambda pid: None)
+    assert tensor_from_array.__defaults__ == (False,)
 
 
 @pytest.mark.parametrize("case", BY_HAND)
