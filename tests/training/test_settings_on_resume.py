@@ -158,6 +158,8 @@ IRRELEVANT: dict[str, Any] = {
     "persistence.latest_checkpoint_filename": "newest.pkl",
     "persistence.best_checkpoint_filename": "champion.pkl",
     "persistence.latest_buffer_filename": "replay.pkl",
+    "persistence.mlflow_keep_all": True,
+    "persistence.mlflow_tracking_uri": "sqlite:///another.db",
     "persistence.mlflow": True,
     "stats.log_freq_steps": 5,
     "stats.tensorboard": True,
@@ -274,6 +276,7 @@ def test_irrelevant_settings_leave_the_state_alone(runs: Runs) -> None:
     before = runs.unchanged({})
     others = {k: v for k, v in IRRELEVANT.items() if k not in ("train.run_name",)}
     del others["persistence.root_data_dir"]  # Every resume here is in another folder.
+    del others["persistence.mlflow_tracking_uri"]  # There is no server here.
     settings = merge(*[layer(key, value) for key, value in others.items()])
     after = runs.resumed({}, settings, resume="r", run_name="another-name", max_steps=RESUMED)
     assert after.outcome.state_digest == before.outcome.state_digest
