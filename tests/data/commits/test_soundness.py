@@ -34,7 +34,8 @@ def forge(config: Config, change: Callable[[CheckpointData, BufferData], None]) 
     assert state.commit is not None
     assert state.checkpoint_data is not None
     assert state.buffer_data is not None
-    paths, serializer = PathManager(config.persistence, "tiny"), Serializer()
+    paths = PathManager(config.persistence, "tiny")
+    serializer = Serializer([f"{Odd.__module__}.Odd"])
     state.checkpoint_data.global_step = 3
     change(state.checkpoint_data, state.buffer_data)
     digests = {
