@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def describe_for_mlflow(config: Config, device: str) -> RunDescription:
     if revision is not None:
         # The second is where MLflow's own pages look.
         tags |= {"git_revision": revision, "mlflow.source.git.commit": revision.split("-")[0]}
-    return RunDescription(parameters, tags, {"model/MLmodel": model_signature(config)})
+    return RunDescription(parameters, tags, {"model/MLmodel": partial(model_signature, config)})
 
 
 def metrics_note() -> str:
@@ -59,7 +60,10 @@ def git_revision(folder: Path) -> str | None:
 
 
 def model_signature(config: Config) -> str:
-    """An ``MLmodel`` file that says what goes into the network and what comes out."""
+    """An ``MLmodel`` file that says what goes into the network and what comes out.
+
+    Imports MLflow.
+    """
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -49,8 +50,9 @@ class RunDescription:
     parameters: dict[str, str] = field(default_factory=dict)
     """Settings. MLflow keeps the first value of each; what is there already is not sent again."""
     tags: dict[str, str] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    """Artifact path -> contents, for what is no file of the run folder."""
+    texts: dict[str, Callable[[], str]] = field(default_factory=dict)
+    """Artifact path -> contents, for what is no file of the run folder; asked for on MLflow's own
+    thread, so that it may import MLflow, which two threads must not do at once."""
 
 
 def tracking_uri(mlruns: Path) -> str:
@@ -73,9 +75,9 @@ def _sqlite_uri(database: Path, *, again: int = 0) -> str:
 def choose_store(setting: str | None, mlruns: Path) -> Store:
     """The caller's active run; else the server of the setting, else of ``MLFLOW_TRACKING_URI``;
     else SQLite under the data folder. To be called on the caller's thread, whose run it is."""
-    if "mlflow" in sys.modules:
-        import mlflow
-
+    # Who has an active run has imported all of MLflow; a thread may be in the middle of it.
+    mlflow: Any = sys.modules.get("mlflow")
+    if hasattr(mlflow, "active_run"):
         active = mlflow.active_run()
         if active is not None:
             return Store(mlflow.get_tracking_uri(), None, str(active.info.run_id))
@@ -260,4 +262,4 @@ def describe_run(run: OpenRun, description: RunDescription, *, is_own: bool) -> 
         tags = {k: v for k, v in description.tags.items() if k not in known.tags}
     run.client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
     for path, contents in description.texts.items():
-        run.client.log_text(run.run_id, contents, path)
+        run.client.log_text(run.run_id, contents(), path)
