@@ -44,7 +44,6 @@ def train(
             command that goes back to a commit that is.
     """
     from alphatriangle.training.display.display import Display, console_on
-    from alphatriangle.training.run import TrainingOutcome
     from alphatriangle.training.run import train as carry_out
     from alphatriangle.training.run_plan import TrainRequest, plan_run
     from alphatriangle.training.signals import stop_on_signals
@@ -60,8 +59,6 @@ def train(
     plan = plan_run(request)
     display = Display(console_on(sys.stdout), quiet=quiet)
     display.note(plan.message)
-    if plan.nothing_to_do:
-        return TrainingOutcome.nothing_to_do(plan)
     with stop_on_signals(stop) as asked:
         return carry_out(plan, display, asked)
 

@@ -170,11 +170,8 @@ def _plan_and_display(
 def _carry_out(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:
     with stop.at_once():
         from alphatriangle.training.play.ray_play import WorkersFailedError
-        from alphatriangle.training.run import TrainingOutcome
         from alphatriangle.training.run import train as run_training
         from alphatriangle.utils.errors import TrainingDivergedError
-    if plan.nothing_to_do:
-        return TrainingOutcome.nothing_to_do(plan)
     try:
         return run_training(plan, display, stop)
     except (TrainingDivergedError, WorkersFailedError) as e:

@@ -22,6 +22,7 @@ from alphatriangle.data.commits.writer import CommitWriter, SaveReport
 from alphatriangle.data.elsewhere.mlflow_log import MlflowLog, MlflowStatus
 from alphatriangle.data.elsewhere.mlflow_points import MlflowPoints
 from alphatriangle.data.elsewhere.mlflow_store import RunDescription, choose_store
+from alphatriangle.data.elsewhere.mlflow_uploads import missing_files
 from alphatriangle.data.errors import (
     ColumnsError,
     RunExistsError,
@@ -129,6 +130,11 @@ class DataManager:
     def uploads_waiting(self) -> int:
         """Committed files that MLflow has not been given yet."""
         return self._mlflow.waiting if self._mlflow else 0
+
+    @property
+    def uploads_missing(self) -> int:
+        """The same, found out on disk: also before MLflow is opened."""
+        return missing_files(self.paths) if self.persist_config.mlflow else 0
 
     @property
     def upload_error(self) -> str | None:

@@ -17,7 +17,12 @@ from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.elsewhere.mlflow_log import MlflowStatus
-from alphatriangle.data.errors import CheckpointNotFoundError, DataError, RunExistsError
+from alphatriangle.data.errors import (
+    CheckpointNotFoundError,
+    DataError,
+    RunExistsError,
+    RunLockedError,
+)
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
@@ -125,7 +130,7 @@ def warm_up(config: Config) -> None:
 
 
 def train(plan: RunPlan, display: Display, stop: StopRequest | None = None) -> TrainingOutcome:
-    """Carry out a plan.
+    """Carry out a plan, also one that finds nothing left to do.
 
     ``stop`` where the caller listens for signals already; without it they are listened for here.
 
@@ -141,10 +146,26 @@ def train(plan: RunPlan, display: Display, stop: StopRequest | None = None) -> T
             stop = around.enter_context(stop_on_signals())
         around.enter_context(threads_put_back())
         around.enter_context(undisturbed())
+        if plan.nothing_to_do:
+            return _hand_over(plan, display, stop)
         try:
             return _train(plan, display, stop)
         except StopRequested:
             return TrainingOutcome.stopped_before_training(plan, stop)
+
+
+def _hand_over(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:
+    """There is nothing left to train; MLflow may lack files of a process that was killed."""
+    outcome = TrainingOutcome.nothing_to_do(plan)
+    data = DataManager(plan.config.persistence, plan.config.train)
+    if data.uploads_missing:
+        # Whoever has the run hands over.
+        with contextlib.suppress(RunLockedError):
+            data.load_initial_state()
+            data.start_mlflow()
+            _finish_uploads(data, outcome, display, stop)
+        outcome.uploads_waiting = data.uploads_left
+    return outcome
 
 
 def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:

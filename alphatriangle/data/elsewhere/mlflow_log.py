@@ -25,6 +25,7 @@ from alphatriangle.data.elsewhere.mlflow_uploads import (
     UploadLog,
     bind_log,
     files_to_have,
+    missing_files,
     read_log,
     remember,
     remove_stale_links,
@@ -116,9 +117,7 @@ class MlflowLog:
         self._retry.set()
         self._thread.join(timeout_seconds)
         self.points.flush()
-        wanted = files_to_have(self._paths, list_commits(self._paths))
-        done = read_log(self._paths.uploads).done
-        self.waiting = sum(done.get(path) != sha256 for path, sha256 in wanted.items())
+        self.waiting = missing_files(self._paths)
         return finished
 
     def _work(self) -> None:

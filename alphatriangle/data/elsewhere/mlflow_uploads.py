@@ -100,6 +100,13 @@ def files_to_have(paths: PathManager, known: CommitList) -> dict[str, str]:
     return wanted
 
 
+def missing_files(paths: PathManager) -> int:
+    """How many of them it has not been given."""
+    done = read_log(paths.uploads).done
+    wanted = files_to_have(paths, list_commits(paths))
+    return sum(done.get(path) != sha256 for path, sha256 in wanted.items())
+
+
 def _digest(paths: PathManager, path: Path) -> dict[str, str]:
     try:
         return {paths.relative(path): fs.digest_of(path).sha256}
