@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train test soak check docs bench clean help
+.PHONY: setup train test test-minimum soak check docs bench clean help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP)  ## make .venv with the pinned dependencies
 
@@ -30,8 +30,19 @@ check: setup  ## ruff and mypy
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-soak: setup  ## the long form of the durability proof, and the gate on it: an hour
+soak: setup  ## the long form of the durability proof, the gate on it, and the lowest versions: hours
 	$(BIN)/python -m tests.durability.soak
+
+MINIMUM := .venv-minimum
+
+test-minimum: $(MINIMUM)/.installed  ## the tests but for durability, with the lowest versions declared
+	$(MINIMUM)/bin/python -m pytest -n 2 --dist worksteal --ignore tests/durability --ignore tests/test_packaging.py
+
+$(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt
+	$(PYTHON) -m venv $(MINIMUM)
+	$(MINIMUM)/bin/python -m pip install --disable-pip-version-check -c constraints-minimum.txt torch==2.13.0
+	$(MINIMUM)/bin/python -m pip install --disable-pip-version-check -c constraints-minimum.txt -e '.[dev]'
+	@touch $@
 
 docs: setup  ## the manual, as pages in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -44,4 +55,4 @@ $(VENV)/.installed-bench: $(STAMP)
 	@touch $@
 
 clean:  ## remove what setup made; training data stays
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

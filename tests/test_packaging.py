@@ -95,3 +95,14 @@ app(["runs", "list"])
 """
     shown = run("-c", program, cwd=tmp_path, PYTHONPATH=str(site))
     assert "no runs in" in shown
+
+
+def test_the_lowest_versions_that_are_declared_are_those_that_are_tested() -> None:
+    """``make test-minimum`` installs what constraints-minimum.txt says."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lines = (ROOT / "constraints-minimum.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert len(declared) == len(tested)
+    for requirement in declared:
+        name, lowest = requirement.split(">=")
+        assert tested[name].removesuffix(".0") == lowest.removesuffix(".0"), name

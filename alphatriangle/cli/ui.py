@@ -6,13 +6,16 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from alphatriangle.cli.common import DataDir, Debug, UsageError, persistence, reported_errors
 from alphatriangle.cli.help import App
 from alphatriangle.utils.invocation import command
+
+if TYPE_CHECKING:
+    from alphatriangle.data.path_manager import PathManager
 
 app = App(help="Open curves, runs and processes in a browser.")
 
@@ -46,13 +49,16 @@ def _free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _data_folder(data_dir: Path | None, name: str) -> Path:
-    folder = persistence(data_dir).root_data_dir.absolute()
-    if not (folder / name).exists():
-        raise UsageError(
-            f"{folder / name} does not exist; {command('train', '--preset', 'quick')} makes it"
-        )
-    return folder
+def _paths(data_dir: Path | None) -> PathManager:
+    from alphatriangle.data.path_manager import PathManager
+
+    return PathManager(persistence(data_dir), "any")
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; {command('train', '--preset', 'quick')} makes it")
+    return path
 
 
 def _serve(arguments: list[str], host: str, port: int) -> NoReturn:
@@ -76,11 +82,10 @@ def tensorboard(
     Exit codes: 0 stopped; 2 no data, or the port is in use.
     """
     with reported_errors(debug):
-        folder = _data_folder(data_dir, "runs")
+        runs = _existing(_paths(data_dir).runs)
         chosen = _free_port(host, port)
         _serve(
-            ["tensorboard.main", "--logdir", str(folder / "runs"), "--host", host]
-            + ["--port", str(chosen)],
+            ["tensorboard.main", "--logdir", str(runs), "--host", host] + ["--port", str(chosen)],
             host,
             chosen,
         )
@@ -101,10 +106,11 @@ def mlflow(
     with reported_errors(debug):
         from alphatriangle.data.elsewhere.mlflow_store import tracking_uri
 
-        folder = _data_folder(data_dir, "mlruns/mlflow.db")
+        mlruns = _paths(data_dir).mlruns
+        _existing(mlruns / "mlflow.db")
         chosen = _free_port(host, port)
         _serve(
-            ["mlflow", "server", "--backend-store-uri", tracking_uri(folder / "mlruns")]
+            ["mlflow", "server", "--backend-store-uri", tracking_uri(mlruns)]
             # One process is enough for one person; the default is four.
             + ["--host", host, "--port", str(chosen), "--workers", "1"],
             host,

@@ -25,11 +25,31 @@ LinkName = Annotated[
 ]
 
 
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+ConfigName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.json$", max_length=64)]
+# What a run's folder holds beside what is named here.
+_TAKEN = ("commits", "episodes", "replica", "run.json", "pins.json")
+
+
 class PersistenceConfig(Section):
     """The data folder, the saves, what is kept."""
 
     root_data_dir: Irrelevant[Path] = Path(".alphatriangle_data")
     """The folder of everything; relative to where the command is started."""
+    runs_dir_name: Irrelevant[FolderName] = "runs"
+    """Folder of the runs in it."""
+    mlflow_dir_name: Irrelevant[FolderName] = "mlruns"
+    """Folder of MLflow's database and artifacts in it."""
+    checkpoint_dir_name: Fixed[FolderName] = "checkpoints"
+    """Folder of the checkpoints in a run."""
+    buffer_dir_name: Fixed[FolderName] = "buffers"
+    """Folder of the buffers in a run, and of their segments."""
+    log_dir_name: Irrelevant[FolderName] = "logs"
+    """Folder of messages in a run."""
+    tensorboard_dir_name: Fixed[FolderName] = "tensorboard"
+    """Folder of curves for TensorBoard in a run."""
+    config_filename: Irrelevant[ConfigName] = "configs.json"
+    """The settings of a run, in its folder."""
     save_freq_steps: Live[int] = Field(default=200, ge=1)
     """Training steps between two saves; checkpoint and buffer are always saved together."""
     keep_last: Irrelevant[int] = Field(default=5, ge=1)
@@ -66,7 +86,16 @@ class PersistenceConfig(Section):
         return uri
 
     @model_validator(mode="after")
-    def _links_differ(self) -> Self:
+    def _names_differ(self) -> Self:
+        if self.runs_dir_name == self.mlflow_dir_name:
+            raise ValueError("runs_dir_name and mlflow_dir_name are the same")
+        inside = ("checkpoint_dir_name", "buffer_dir_name", "log_dir_name", "tensorboard_dir_name")
+        taken = dict.fromkeys(_TAKEN, "a name of a run's own")
+        for field in (*inside, "config_filename"):
+            name = getattr(self, field)
+            if name in taken:
+                raise ValueError(f"{field} is {name!r}, which is {taken[name]}")
+            taken[name] = field
         if self.latest_checkpoint_filename == self.best_checkpoint_filename:
             raise ValueError("latest_checkpoint_filename and best_checkpoint_filename are the same")
         return self

@@ -247,7 +247,8 @@ class DataManager:
     def _buffer_beside(self, checkpoint: Path) -> BufferData | None:
         """The buffer of the commit that names ``checkpoint``, where it lies in a run."""
         run = checkpoint.parent.parent
-        if checkpoint.parent.name != "checkpoints" or run.parent.name != "runs":
+        names = (self.persist_config.checkpoint_dir_name, self.persist_config.runs_dir_name)
+        if (checkpoint.parent.name, run.parent.name) != names:
             return None
         elsewhere = self.persist_config.model_copy(update={"root_data_dir": run.parent.parent})
         paths = PathManager(elsewhere, run.name)

@@ -64,12 +64,12 @@ class PathManager:
     @property
     def runs(self) -> Path:
         """All runs."""
-        return self.root / "runs"
+        return self.root / self._config.runs_dir_name
 
     @property
     def mlruns(self) -> Path:
         """MLflow's database and artifacts."""
-        return self.root / "mlruns"
+        return self.root / self._config.mlflow_dir_name
 
     @property
     def run(self) -> Path:
@@ -79,12 +79,12 @@ class PathManager:
     @property
     def checkpoints(self) -> Path:
         """Its checkpoints and the links to them."""
-        return self.run / "checkpoints"
+        return self.run / self._config.checkpoint_dir_name
 
     @property
     def buffers(self) -> Path:
         """Its buffer files."""
-        return self.run / "buffers"
+        return self.run / self._config.buffer_dir_name
 
     @property
     def segments(self) -> Path:
@@ -104,17 +104,17 @@ class PathManager:
     @property
     def logs(self) -> Path:
         """Log files."""
-        return self.run / "logs"
+        return self.run / self._config.log_dir_name
 
     @property
     def tensorboard(self) -> Path:
         """Event files."""
-        return self.run / "tensorboard"
+        return self.run / self._config.tensorboard_dir_name
 
     @property
     def configs(self) -> Path:
         """The run's configuration."""
-        return self.run / "configs.json"
+        return self.run / self._config.config_filename
 
     @property
     def run_info(self) -> Path:

@@ -10,10 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from alphatriangle.config import Config, PersistenceConfig
+from alphatriangle.config import Config, ConfigError, PersistenceConfig
+from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataError, DataFolderError, InvalidRunNameError
 from alphatriangle.data.path_manager import PathManager, check_run_name, unused
-from tests.data.helpers import started
+from alphatriangle.data.runs.archive import restore_run, write_archive
+from alphatriangle.data.runs.fork import fork_run
+from tests.conftest import tiny_config
+from tests.data.helpers import reload, rows_of, started
+from tests.features.test_encoder import assert_same_rows
 
 
 @pytest.mark.parametrize(
@@ -94,3 +99,61 @@ def test_the_settings_name_the_links_and_the_run_finds_those_before_it(config: C
 def test_a_link_has_a_name_of_its_own(change: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         PersistenceConfig.model_validate(change)
+
+
+def test_the_configuration_names_folders_and_files(tmp_path: Path) -> None:
+    """Training, resuming, forking and an archive work under other names than the usual ones."""
+    names = {
+        "runs_dir_name": "trainings",
+        "mlflow_dir_name": "tracking",
+        "checkpoint_dir_name": "weights",
+        "buffer_dir_name": "replay",
+        "log_dir_name": "messages",
+        "tensorboard_dir_name": "curves",
+        "config_filename": "settings.json",
+        "latest_checkpoint_filename": "newest.pkl",
+        "best_checkpoint_filename": "champion.pkl",
+        "latest_buffer_filename": "rows.pkl",
+    }
+    config = tiny_config(tmp_path, persistence=names)
+    training = started(config)
+    training.manager.save_run_config({})
+    training.commit(is_best=True)
+    training.commit()
+    training.manager.close()
+    run = tmp_path / "data/trainings/tiny"
+    assert {p.name for p in run.iterdir() if not p.name.startswith(".")} == {
+        "commits", "curves", "episodes", "messages", "replay", "settings.json", "weights"
+    }  # fmt: skip
+    assert (run / "weights/newest.pkl").resolve().name == "checkpoint_step_2.pkl"
+    assert (run / "weights/champion.pkl").resolve().name == "checkpoint_step_1.pkl"
+    assert (run / "replay/rows.pkl").resolve().name == "buffer_step_2.pkl"
+    assert (tmp_path / "data/tracking").is_dir()
+    assert_same_rows(rows_of(reload(config)), training.rows())
+    fork_run(config.persistence, "tiny", "other")
+    state = load_for_reading(config.persistence, "other")
+    assert_same_rows(rows_of(state), training.rows())
+    usual = tiny_config(tmp_path / "elsewhere").persistence
+    assert state.commit is not None
+    write_archive(PathManager(config.persistence, "other"), state.commit, tmp_path / "run.tar")
+    restore_run(usual, tmp_path / "run.tar", "other")
+    assert_same_rows(rows_of(load_for_reading(usual, "other")), training.rows())
+    links = PathManager(usual, "other").run / "weights"
+    assert (links / "latest.pkl").resolve().parent == links.resolve()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"checkpoint_dir_name": "../x"}, "checkpoint_dir_name"),
+        ({"buffer_dir_name": "a/b"}, "buffer_dir_name"),
+        ({"log_dir_name": ".hidden"}, "log_dir_name"),
+        ({"config_filename": "settings.toml"}, "config_filename"),
+        ({"checkpoint_dir_name": "commits"}, "a name of a run's own"),
+        ({"checkpoint_dir_name": "same", "buffer_dir_name": "same"}, "is checkpoint_dir_name"),
+        ({"runs_dir_name": "mlruns"}, "are the same"),
+    ],
+)
+def test_names_that_cannot_be_are_refused(names: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        tiny_config(persistence=names)

@@ -146,11 +146,18 @@ FIXED: dict[str, Any] = {
     "model.value_min": -1.0,
     "model.value_max": 200.0,
     "persistence.mlflow_experiment_name": "Another",
+    "persistence.checkpoint_dir_name": "weights",
+    "persistence.buffer_dir_name": "replay",
+    "persistence.tensorboard_dir_name": "curves",
 }
 IRRELEVANT: dict[str, Any] = {
     "train.run_name": "another-name",
     "train.auto_resume_latest": True,
     "persistence.root_data_dir": "another-folder",
+    "persistence.runs_dir_name": "other-runs",
+    "persistence.mlflow_dir_name": "other-mlflow",
+    "persistence.log_dir_name": "messages",
+    "persistence.config_filename": "settings.json",
     "persistence.keep_last": 1,
     "persistence.keep_every_steps": 3,
     "persistence.keep_days": 2.0,
@@ -275,7 +282,8 @@ def test_irrelevant_settings_leave_the_state_alone(runs: Runs) -> None:
     """All of them at once. A run has another name when another is made of it."""
     before = runs.unchanged({})
     others = {k: v for k, v in IRRELEVANT.items() if k not in ("train.run_name",)}
-    del others["persistence.root_data_dir"]  # Every resume here is in another folder.
+    for place in ("root_data_dir", "runs_dir_name"):
+        del others[f"persistence.{place}"]  # Every resume here is in another folder.
     del others["persistence.mlflow_tracking_uri"]  # There is no server here.
     settings = merge(*[layer(key, value) for key, value in others.items()])
     after = runs.resumed({}, settings, resume="r", run_name="another-name", max_steps=RESUMED)

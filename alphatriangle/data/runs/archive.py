@@ -31,6 +31,9 @@ from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.utils.invocation import command
 
+# Names in an archive, whatever they are in the run.
+_RUN_INFO: Final = "run.json"
+_CONFIGS: Final = "configs.json"
 _CHUNK: Final = 1 << 20
 _LARGEST_RECORD: Final = 64 << 20
 """Bytes of JSON that are read into memory: a commit of 100,000 files is a third of it."""
@@ -51,9 +54,9 @@ def write_archive(paths: PathManager, commit: Commit, path: Path) -> fs.FileDige
     def write(f: IO[bytes]) -> None:
         with tarfile.open(fileobj=f, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             _add(tar, paths.relative(paths.commit(commit.global_step)), sealed(commit), commit)
-            for record in (paths.run_info, paths.configs):
+            for name, record in ((_RUN_INFO, paths.run_info), (_CONFIGS, paths.configs)):
                 if record.exists():
-                    _add(tar, paths.relative(record), fs.read_bytes(record), commit)
+                    _add(tar, name, fs.read_bytes(record), commit)
             for file in commit.files:
                 with disk.open(paths.run / file.path) as content:
                     tar.addfile(_header(file.path, file.size, commit), content)
@@ -116,11 +119,11 @@ def _origin(archive: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarI
 
     commit = parse_commit(read(commits[0]), archive / commits[0])
     info = configs = None
-    if "run.json" in members:
-        where = archive / "run.json"
-        info = parse_json(read("run.json"), where, RunInfo, CorruptRunInfoError)
-    if "configs.json" in members:
-        configs = parse_configs(read("configs.json"), archive / "configs.json")
+    if _RUN_INFO in members:
+        where = archive / _RUN_INFO
+        info = parse_json(read(_RUN_INFO), where, RunInfo, CorruptRunInfoError)
+    if _CONFIGS in members:
+        configs = parse_configs(read(_CONFIGS), archive / _CONFIGS)
     return Origin(commit.run_name, commit, info, configs)
 
 

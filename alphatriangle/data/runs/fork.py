@@ -125,11 +125,13 @@ def make_run(
         _describe(target, origin)
         write_commit(target, commit)
         checkpoint = target.run / commit.of_kind("checkpoint")[0].path
-        fs.point_link(target.latest_checkpoint, checkpoint)
+        # Beside the files, whose folders are those of the run that they come from.
+        fs.point_link(checkpoint.with_name(target.latest_checkpoint.name), checkpoint)
         if commit.best_sequence is not None:
-            fs.point_link(target.best_checkpoint, checkpoint)
+            fs.point_link(checkpoint.with_name(target.best_checkpoint.name), checkpoint)
         for file in commit.of_kind("buffer"):
-            fs.point_link(target.latest_buffer, target.run / file.path)
+            buffer = target.run / file.path
+            fs.point_link(buffer.with_name(target.latest_buffer.name), buffer)
     except (OSError, DataError) as e:
         lock.release()
         if is_new:
