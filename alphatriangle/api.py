@@ -46,7 +46,7 @@ def train(
     from alphatriangle.training.display.display import Display, console_on
     from alphatriangle.training.run import train as carry_out
     from alphatriangle.training.run_plan import TrainRequest, plan_run
-    from alphatriangle.training.signals import stop_on_signals
+    from alphatriangle.utils.signals import stop_on_signals
 
     request = TrainRequest(
         preset=preset,

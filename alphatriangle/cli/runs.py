@@ -9,6 +9,7 @@ import typer
 from rich.progress import track
 
 from alphatriangle.cli.common import (
+    EXIT_FAILED,
     AsJson,
     DataDir,
     Debug,
@@ -251,6 +252,50 @@ def explain_resume(
             for recording in facts["damaged_recordings"]:
                 text = f"recorded games are lost: {recording['reason']}"
                 console.print(text, style="red", soft_wrap=True)
+
+
+@app.command("compare")
+def compare_runs(
+    one: Run,
+    other: Run,
+    step: Annotated[
+        int | None,
+        typer.Option(min=0, help="Compare the commits of this step.", show_default="newest"),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say where the states of two runs differ: component, tensor, first row, generator.
+
+    It finds what a loop computes from something that is not saved: train a run twice, one of them
+    interrupted, and compare.
+
+    Example:
+
+      alphatriangle runs compare first second
+
+    Exit codes: 0 the states are equal; 1 they differ; 2 no such run or commit.
+    """
+    with reported_errors(debug):
+        from alphatriangle.data.commits.loading import load_for_reading
+        from alphatriangle.data.runs.compare import compare_states
+
+        config = persistence(data_dir)
+        states = (load_for_reading(config, run, step) for run in (one, other))
+        differences = compare_states(*states)
+        if as_json:
+            print_json(
+                {"equal": not differences, "differences": [d._asdict() for d in differences]}
+            )
+        else:
+            console = console_for(as_json)
+            for difference in differences:
+                text = f"{difference.where}: {difference.what}"
+                console.print(text, highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{len(differences)} differences" if differences else "equal")
+        if differences:
+            raise typer.Exit(EXIT_FAILED)
 
 
 @app.command("prune")

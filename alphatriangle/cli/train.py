@@ -25,13 +25,13 @@ from alphatriangle.cli.common import (
 )
 from alphatriangle.cli.tables import scores_table
 from alphatriangle.config import PRESETS, Layer, merge
-from alphatriangle.training.signals import (
+from alphatriangle.utils.invocation import command
+from alphatriangle.utils.signals import (
     GOES_ON,
     StopRequest,
     StopRequested,
     stop_on_signals,
 )
-from alphatriangle.utils.invocation import command
 from alphatriangle.utils.terminal import UnfailingStream, drop_unwritten
 
 if TYPE_CHECKING:

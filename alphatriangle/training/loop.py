@@ -21,9 +21,9 @@ from alphatriangle.stats import Event
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.display.view import Saved, View
 from alphatriangle.training.setup import Parts
-from alphatriangle.training.signals import StopRequest
 from alphatriangle.utils.errors import NotFiniteError
 from alphatriangle.utils.machine import machine_line
+from alphatriangle.utils.signals import StopRequest
 from alphatriangle.utils.types import Episode
 
 _ASKED: Final = 64

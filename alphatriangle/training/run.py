@@ -46,12 +46,12 @@ from alphatriangle.training.play.source import make_self_play
 from alphatriangle.training.process import log_to, threads_put_back
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
-from alphatriangle.training.signals import StopRequest, StopRequested, stop_on_signals
 from alphatriangle.training.way_back import way_back
 from alphatriangle.utils.device import choose_device
 from alphatriangle.utils.environment import keep_freed_memory
 from alphatriangle.utils.errors import NotFiniteError, TrainingDivergedError
 from alphatriangle.utils.global_rng import undisturbed
+from alphatriangle.utils.signals import StopRequest, StopRequested, stop_on_signals
 
 logger = logging.getLogger(__name__)
 

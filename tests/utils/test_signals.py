@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from alphatriangle.training.signals import StopRequested, stop_on_signals
+from alphatriangle.utils.signals import StopRequested, stop_on_signals
 from tests.training.command import alphatriangle, show, start, train_arguments
 
 CHILD = """
 import sys
-from alphatriangle.training.signals import stop_on_signals
+from alphatriangle.utils.signals import stop_on_signals
 with stop_on_signals() as stop:
     print("ready", flush=True)
     while not stop:
@@ -64,7 +64,7 @@ def test_a_second_sigterm_is_patient() -> None:
 
 STUCK = """
 import ctypes, sys
-from alphatriangle.training.signals import StopRequested, stop_on_signals
+from alphatriangle.utils.signals import StopRequested, stop_on_signals
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
 libc.pthread_mutex_init(mutex, None)
 libc.pthread_mutex_lock(mutex)
