@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import alphatriangle
 
@@ -105,4 +106,4 @@ def test_the_lowest_versions_that_are_declared_are_those_that_are_tested() -> No
     assert len(declared) == len(tested)
     for requirement in declared:
         name, lowest = requirement.split(">=")
-        assert tested[name].removesuffix(".0") == lowest.removesuffix(".0"), name
+        assert Version(tested[name]) == Version(lowest), name

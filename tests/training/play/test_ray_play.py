@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray.exceptions import RayError
 
 from alphatriangle.config import Config
 from alphatriangle.data.commits.capture import stats_state
@@ -214,9 +216,13 @@ def test_the_collector_is_the_same_behind_ray(address: str) -> None:
 
 def test_a_collector_that_is_dead_does_not_keep_the_state_from_being_saved(address: str) -> None:
     actor = start_collector_actor(list)
-    actor.log.remote([Event("loss/total", 2.0, 1)])
+    # A save waits for an actor's answer for a while only, not for its start.
+    ray.get(actor.log.remote([Event("loss/total", 2.0, 1)]))
     assert stats_state(actor)()["events"] == [("loss/total", 2.0, 1)]
     ray.kill(actor)
+    with contextlib.suppress(RayError):
+        while True:
+            ray.get(actor.latest.remote())
     assert stats_state(actor)() == {}
 
 
