@@ -156,8 +156,8 @@ MUTANTS = [
     Mutant(
         "columns of merged segments are the same",
         "replay/segments.py",
-        "            if not reader.schema.remove_metadata().equals(schema, check_metadata=True):",
-        "            if False:",
+        "        if not reader.schema.remove_metadata().equals(schema, check_metadata=True):",
+        "        if False:",
         "tests/data",
     ),
     Mutant(

@@ -6,6 +6,7 @@ puzzle's; version 2 is rows of any columns, and names the codec where there is o
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -132,37 +133,37 @@ def merge_segments(path: Path, folder: Path, sources: Sequence[SegmentRef]) -> f
     return write_tables(path, schema, tables(), ends)
 
 
-def _head(path: Path) -> tuple[pa.Schema, dict[str, str]]:
-    """The schema of a segment without its notes, and these."""
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    """An Arrow file; what goes wrong while it is read means that it is damaged or out of reach."""
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
-            return reader.schema.remove_metadata(), notes_of(reader.schema)
+            yield reader
     except FileNotFoundError as e:
         raise CorruptBufferError(path, "the file is missing") from e
     except OSError as e:
         raise reading_failed(path, e, CorruptBufferError) from e
     except (pa.ArrowException, ValueError) as e:
         raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
+
+
+def _head(path: Path) -> tuple[pa.Schema, dict[str, str]]:
+    """The schema of a segment without its notes, and these."""
+    with _opened(path) as reader:
+        return reader.schema.remove_metadata(), notes_of(reader.schema)
 
 
 def _stream(path: Path, ref: SegmentRef, schema: pa.Schema) -> Iterator[pa.Table]:
     """The batches of a segment that is sound, one after the other."""
-    try:
+    rows = 0
+    with _opened(path) as reader:
         if fs.digest_of(path).sha256 != ref.sha256:
             raise CorruptBufferError(path, "its bytes are not those that were saved")
-        rows = 0
-        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
-            if not reader.schema.remove_metadata().equals(schema, check_metadata=True):
-                raise CorruptBufferError(path, "its columns are not those of its neighbours")
-            for i in range(reader.num_record_batches):
-                batch = reader.get_batch(i)
-                rows += batch.num_rows
-                yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
-    except FileNotFoundError as e:
-        raise CorruptBufferError(path, "the file is missing") from e
-    except OSError as e:
-        raise reading_failed(path, e, CorruptBufferError) from e
-    except (pa.ArrowException, ValueError) as e:
-        raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
+        if not reader.schema.remove_metadata().equals(schema, check_metadata=True):
+            raise CorruptBufferError(path, "its columns are not those of its neighbours")
+        for i in range(reader.num_record_batches):
+            batch = reader.get_batch(i)
+            rows += batch.num_rows
+            yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
     if rows != ref.end - ref.first:
         raise CorruptBufferError(path, f"it holds {rows} rows, not {ref.end - ref.first}")
