@@ -43,7 +43,7 @@ ROOMS = {
     "training": [
         "process progress courses",
         "play display judging",
-        "agent mlflow_description run_plan way_back",
+        "agent compiling mlflow_description run_plan way_back",
         "setup",
         "loop ray_dashboard",
         "run",

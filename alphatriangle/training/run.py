@@ -9,10 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-import numpy as np
 import torch
 
-from alphatriangle.config import Config
 from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.data_manager import DataManager
@@ -27,10 +25,16 @@ from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage.failpoints import failpoint
-from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.stats import StatsCollector
 from alphatriangle.training import setup
+from alphatriangle.training.compiling import (
+    WaitForKernels,
+    compile_answers,
+    compile_learner,
+    compile_self_play,
+    compiling_beside,
+)
 from alphatriangle.training.courses import restore_pace, what_begins
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.judging.evaluation import (
@@ -42,7 +46,6 @@ from alphatriangle.training.judging.evaluation import (
 from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.mlflow_description import describe_for_mlflow
-from alphatriangle.training.play.source import make_self_play
 from alphatriangle.training.process import log_to, threads_put_back
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
@@ -57,6 +60,7 @@ logger = logging.getLogger(__name__)
 
 _HURRY_SECONDS: Final = 0.5
 """For MLflow, when somebody wants to stop: the next start gives it the rest."""
+_BEFORE: Final = "agent before training"
 
 
 @dataclass
@@ -107,28 +111,6 @@ class TrainingOutcome:
         return {**asdict(self), "scores": [score.summary() for score in self.scores]}
 
 
-def warm_up(config: Config) -> None:
-    """Compile every kernel that training uses, on a game that is thrown away.
-
-    Those of the baseline players, a fifth of all, wait until they play, after training.
-    """
-    network = NeuralNetwork(config.model, "cpu")
-    small = config.model_copy(
-        update={"train": config.train.model_copy(update={"games_per_worker": 2})}
-    )
-    self_play = make_self_play(network, small)
-    self_play.add_episodes(range(100))
-    rows = self_play.play(4).rows
-    buffer = ExperienceBuffer(
-        config.train.model_copy(
-            update={"buffer_capacity": 16, "batch_size": 2, "min_buffer_size_to_train": 2}
-        )
-    )
-    buffer.add_rows(rows)
-    batch = buffer.sample(2, 0)
-    buffer.update_priorities(batch.indices, np.zeros(2, np.float32))
-
-
 def train(plan: RunPlan, display: Display, stop: StopRequest | None = None) -> TrainingOutcome:
     """Carry out a plan, also one that finds nothing left to do.
 
@@ -177,8 +159,9 @@ def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcom
         at_end.push(_closing(data))
         try:
             # Until training begins there is nothing to lose.
-            with stop.at_once():
-                loop = _prepare(plan, data, _load(plan, data, display), display, stop, at_end)
+            with stop.at_once(), compiling_beside() as wait_for_kernels:
+                state = _load(plan, data, display)
+                loop = _prepare(plan, data, state, display, stop, at_end, wait_for_kernels)
             outcome = _train_and_report(plan, loop, display, stop, started)
         except NotFiniteError as e:
             # Its last commit may be in the making.
@@ -246,6 +229,7 @@ def _prepare(
     display: Display,
     stop: StopRequest,
     at_end: contextlib.ExitStack,
+    wait_for_kernels: WaitForKernels,
 ) -> TrainingLoop:
     config = plan.config
     at_end.enter_context(log_to(data.paths.logs / "train.log"))
@@ -262,7 +246,11 @@ def _prepare(
     play = setup.make_play(network, config, workers, data.paths.logs / "ray.log")
     at_end.callback(lambda: play.close(wait=not stop))
     with display.phase("compiling kernels"):
-        warm_up(config)
+        compile_learner(config)
+        compile_answers(config)
+        wait_for_kernels(stop.check)
+        if workers == 0:
+            compile_self_play(config)
     failpoint("start.warm")
     if workers > 0:
         with display.phase(f"starting Ray with {workers} self-play worker(s)"):
@@ -296,13 +284,12 @@ def _prepare(
         config, network, trainer, buffer, play, progress, gating, stats, data, pace, step
     )
     games = config.stats.evaluation_games
-    before_training = plan.is_new or step == 0
-    if games and before_training and progress.evaluation_before is None:
+    begins = state.checkpoint_data is not None and (plan.is_new or step == 0)
+    if games and begins and progress.evaluation_before is None:
         with display.phase(f"the agent before training plays {games} games"):
-            name = "agent before training"
-            before = evaluate_agent(network, config, games, name, between=stop.check)
+            before = evaluate_agent(network, config, games, _BEFORE, between=stop.check)
         progress.evaluation_before = before._asdict()
-    failpoint("start.evaluated")
+    failpoint("start.prepared")
     loop = TrainingLoop(parts, plan.target_steps, display, stop)
     setup.begin_generators(state.checkpoint_data, config.train.seed)
     return loop
@@ -346,12 +333,24 @@ def _final_scores(parts: setup.Parts, games: int, stop: StopRequest) -> list[Pla
     parts.network.refresh()
     config = parts.config
     scores = [evaluate_baseline(player, config, games, stop.check) for player in BASELINES]
-    before = parts.progress.evaluation_before
-    if before is not None and before["games"] == games:
-        scores.append(PlayerScore(**before))
+    if (before := _score_before(parts, games, stop)) is not None:
+        scores.append(before)
     name = "agent after training"
     scores.append(evaluate_agent(parts.network, config, games, name, between=stop.check))
     return scores
+
+
+def _score_before(parts: setup.Parts, games: int, stop: StopRequest) -> PlayerScore | None:
+    """Of the agent that the run began with: its weights follow from the seed, unless it took over
+    another run's; then they have played when it began."""
+    config, info = parts.config, parts.data.run_info
+    before = parts.progress.evaluation_before
+    if before is not None and before["games"] == games:
+        return PlayerScore(**before)
+    if info is not None and info.started_from is not None:
+        return None
+    network = setup.make_network(config, info)
+    return evaluate_agent(network, config, games, _BEFORE, between=stop.check)
 
 
 def _finish_uploads(

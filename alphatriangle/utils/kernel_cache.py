@@ -192,6 +192,10 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
                 with contextlib.suppress(OSError):
                     path.unlink()
 
+    def holds_any(self) -> bool:
+        """Whether there is a file of it, sound or not."""
+        return any(any(folder.glob(f"{self._stem}-*.kernel")) for folder in cache_folders())
+
     def _load_overload(self, signature: Any, target: Any) -> Any:
         if not self._enabled:
             return None

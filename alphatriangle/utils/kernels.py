@@ -1,7 +1,8 @@
 """How kernels are compiled.
 
 Compiling is most of what a first start does. Half of a small kernel's machine code unpacks Python
-arguments, dozens of arrays for a tree or for lanes: what only other kernels call does without.
+arguments, dozens of arrays for a tree or for lanes: what only other kernels call does without, and
+is nothing to keep on disk, since the kernels that call it hold it.
 """
 
 from __future__ import annotations
@@ -36,9 +37,15 @@ def inner(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """For a kernel that only other kernels call; from Python it is a TypeError."""
     if function is None:
         return lambda function: inner(function, **options)
-    compiled = kernel(function, no_cpython_wrapper=True, **options)
+    compiled = njit(no_cfunc_wrapper=True, no_cpython_wrapper=True, **options)(function)
     compiled.__class__ = _OfKernels
     return compiled
+
+
+def is_on_disk(compiled: Any) -> bool:
+    """Whether the cache has machine code of a :func:`kernel`, for whatever arguments."""
+    cache: KernelCache = compiled._cache
+    return cache.holds_any()
 
 
 @inner(forceinline=True)

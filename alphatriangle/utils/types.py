@@ -46,7 +46,7 @@ class Rows:
 
     @classmethod
     def zeros(cls, count: int) -> Rows:
-        """Rows of empty boards without shapes to place, to be filled."""
+        """Rows to be filled."""
         return cls(
             np.zeros((count, 2), np.uint64),
             np.zeros((count, 3), np.int8),

@@ -20,7 +20,7 @@ PHASES = (
     "start.loaded",
     "start.warm",
     "start.recorded",
-    "start.evaluated",
+    "start.prepared",
     "train.rows",
     "train.rows:2",
     "capture.begin",

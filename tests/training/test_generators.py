@@ -114,7 +114,7 @@ def test_nothing_around_training_draws(tmp_path: Path, inference_dtype: str) -> 
     watching = Watching(tmp_path / "output.txt")
     run(tmp_path, watching, model={"inference_dtype": inference_dtype}, **EVERYTHING)
     told = "\n".join(watching.looked_at)
-    for what in ("compiling", "MLflow", "before training", "step 3", "step 11", "being the best"):
+    for what in ("compiling", "MLflow", "after training", "step 3", "step 11", "being the best"):
         assert what in told
 
 

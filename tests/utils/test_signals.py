@@ -117,14 +117,13 @@ def test_in_another_thread_an_event_asks() -> None:
 
 def test_stopped_before_its_first_commit_a_run_goes_on_like_any_other(tmp_path: Path) -> None:
     """In every phase: exit code 0, the usual words, and nothing that hinders the next start."""
-    evaluated = train_arguments(tmp_path, "--set", "stats.evaluation_games=20", steps=2)
-    alone = [*evaluated, "--workers", "0"]
+    with_workers = train_arguments(tmp_path, steps=2)
+    alone = [*with_workers, "--workers", "0"]
     for phase, number, arguments in (
         ("new run", signal.SIGINT, alone),
         ("loading", signal.SIGTERM, alone),
         ("compiling", signal.SIGINT, alone),
-        ("starting Ray", signal.SIGTERM, evaluated),
-        ("the agent before", signal.SIGINT, alone),
+        ("starting Ray", signal.SIGTERM, with_workers),
     ):
         process = start(arguments)
         assert process.stdout is not None

@@ -14,7 +14,7 @@ FAILPOINTS: Final = (
     "start.loaded",
     "start.warm",
     "start.recorded",
-    "start.evaluated",
+    "start.prepared",
     "train.rows",
     "capture.begin",
     "capture.end",

@@ -148,6 +148,8 @@ class WorkerPool:
             limit = max(_CALL_SECONDS, _CALL_TIMES * worker.longest_call)
             if worker.call is not None and time.monotonic() - worker.call_since > limit:
                 self._failed(worker, TimeoutError(f"no answer for {limit:.0f} s"))
+        # Whoever has answered plays on while the caller does other things, or waits for messages.
+        self._launch(time.monotonic())
 
     def _launch(self, now: float) -> None:
         in_flight = sum(worker.call is not None for worker in self._workers)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,8 +23,11 @@ from alphatriangle.rl import PlayResult
 from alphatriangle.stats import Event
 from alphatriangle.stats.collector import start_collector_actor
 from alphatriangle.training.play.in_process import InProcessPlay
+from alphatriangle.training.play.messages import Begin, Play, Result, Weights
 from alphatriangle.training.play.ray_play import RayPlay, WorkersFailedError
 from alphatriangle.training.play.ray_session import own_ray
+from alphatriangle.training.play.supervisor import WorkerPool
+from alphatriangle.training.play.worker import pickle_weights
 from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.machine import core_count
 from tests.conftest import make_network, tiny_config
@@ -202,6 +206,21 @@ def test_far_ahead_of_training_the_workers_pause(start_play: Start) -> None:
         ahead += rows
     assert results
     assert ahead < 4 * play.lookahead_rows
+
+
+def test_whoever_has_answered_plays_on_at_once(address: str, network: NeuralNetwork) -> None:
+    """Not when the supervisor comes by next."""
+    config = tiny().model_dump(mode="json")
+    said: list[NamedTuple] = []
+    pool = WorkerPool(Begin(address, core_count(), 1, config, 16, 32), said.append)
+    pool.take(Weights(0, pickle_weights(network.get_weights())))
+    pool.take(Play(list(range(100)), 200))
+    pool.turn(60.0)
+    for results in range(5):
+        assert pool.is_busy
+        while len(said) == results:
+            pool.turn(60.0)
+    assert all(isinstance(message, Result) for message in said)
 
 
 def test_the_collector_is_the_same_behind_ray(address: str) -> None:
