@@ -35,9 +35,15 @@ class Mutant(NamedTuple):
 
 CRASH = "tests/durability/test_crash_points.py"
 FAULTS = "tests/durability/test_disk_faults.py"
-ROT = "tests/durability/test_rot.py tests/data"
 TYPES = "tests/data/commits/test_state_types.py"
-MALICE = "tests/durability/test_malice.py tests/data"
+FINITE = "tests/data/commits/test_not_finite.py"
+# All of the data module's, but for neighbours and the loops of others: those take minutes.
+STATE = (
+    "tests/data/commits tests/data/replay tests/data/runs tests/data/storage"
+    " tests/data/test_data_manager.py tests/data/test_golden.py tests/data/test_serializer.py"
+)
+ROT = f"tests/durability/test_rot.py {STATE}"
+MALICE = f"tests/durability/test_malice.py {STATE}"
 
 # fmt: off
 MUTANTS = [
@@ -122,9 +128,9 @@ MUTANTS = [
         "runs/fork.py",
         "    if known.commits or known.unreadable:",
         "    if known.commits:",
-        "tests/data",
+        STATE,
     ),
-    Mutant("a failed save is undone", "commits/writer.py", "            self._undo(stored)\n", "", f"{FAULTS} tests/data"),
+    Mutant("a failed save is undone", "commits/writer.py", "            self._undo(stored)\n", "", f"{FAULTS} {STATE}"),
     Mutant(
         "a commit whose folder was not synced is taken back",
         "commits/files.py",
@@ -151,21 +157,21 @@ MUTANTS = [
         "data_manager.py",
         "        if before and (change := schema_change(before, schema)):",
         "        if False and (change := schema_change(before, schema)):",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "columns of merged segments are the same",
         "replay/segments.py",
         "        if not reader.schema.remove_metadata().equals(schema, check_metadata=True):",
         "        if False:",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "rows of another lineage are not mixed in",
         "commits/writer.py",
         "        if lineage != self._lineage or not self._segments:",
         "        if not self._segments:",
-        "tests/data",
+        STATE,
     ),
     # digests
     Mutant(
@@ -189,32 +195,32 @@ MUTANTS = [
         "replay/segments.py",
         "        if fs.digest_of(path).sha256 != ref.sha256:",
         "        if False:",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "digest of a recording that is merged",
         "replay/recordings.py",
         "(_read(source, sha256) for",
         "(_read(source) for",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "step of checkpoint and commit",
         "commits/soundness.py",
         "    if commit.global_step != checkpoint.global_step:",
         "    if False:",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "segments of buffer and commit",
         "commits/soundness.py",
         "        if name not in named or named[name].sha256 != sha256:",
         "        if False:",
-        "tests/data",
+        STATE,
     ),
-    Mutant("weights that are not finite", "commits/writer.py", "        self._check_finite(capture)\n", "", "tests/data/commits/test_not_finite.py"),
-    Mutant("optimizer state that is not finite", "commits/writer.py", '("model_state_dict", "optimizer_state_dict")', '("model_state_dict",)', "tests/data/commits/test_not_finite.py"),
-    Mutant("reading back before a commit", "commits/writer.py", "            self._read_back(commit)\n", "", f"{FAULTS} tests/data"),
+    Mutant("weights that are not finite", "commits/writer.py", "        self._check_finite(capture)\n", "", FINITE),
+    Mutant("optimizer state that is not finite", "commits/writer.py", '("model_state_dict", "optimizer_state_dict")', '("model_state_dict",)', FINITE),
+    Mutant("reading back before a commit", "commits/writer.py", "            self._read_back(commit)\n", "", f"{FAULTS} {STATE}"),
     Mutant(
         "reading back the commit",
         "commits/writer.py",
@@ -227,28 +233,28 @@ MUTANTS = [
         "commits/soundness.py",
         "        rows.check(known)\n",
         "        pass\n",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "rows are read before a commit is chosen",
         "commits/soundness.py",
         "        rows.read()\n",
         "        pass\n",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "what was merged for a failed save is dropped",
         "commits/writer.py",
         '            self._segments = self._committed.of_kind("segment")\n',
         "            pass\n",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "recordings that were merged for a failed save are dropped",
         "commits/writer.py",
         '            self._recordings = self._committed.of_kind("episodes")\n',
         "            pass\n",
-        "tests/data",
+        STATE,
     ),
     # locks
     Mutant(
@@ -256,21 +262,21 @@ MUTANTS = [
         "data_manager.py",
         "        self._lock.acquire()\n",
         "",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "garbage stays while a commit cannot be read",
         "commits/writer.py",
         "        if known.unreadable:\n            return\n",
         "",
-        "tests/data",
+        STATE,
     ),
     Mutant(
         "files that an unreadable commit may name",
         "commits/pruning.py",
         "    if known.unreadable:\n",
         "    if False:\n",
-        "tests/data",
+        STATE,
     ),
     # hostile files
     Mutant(
@@ -327,7 +333,7 @@ def allow_list_entries() -> list[Mutant]:
     listed = text[text.index("_ALLOWED: Final") :]
     lines = re.findall(r'^    \("[^\n]*,\n', listed, re.MULTILINE)
     return [
-        Mutant(f"entry {line.strip().rstrip(',')}", "safe_pickle.py", line, "", "tests/data")
+        Mutant(f"entry {line.strip().rstrip(',')}", "safe_pickle.py", line, "", STATE)
         for line in lines
     ]
 
