@@ -30,9 +30,9 @@ ROOMS = {
     "data": [
         "errors",
         "storage",
-        "dtypes",
+        "records json_files path_manager dtypes",
         "state_types",
-        "path_manager schemas safe_pickle places",
+        "schemas safe_pickle places",
         "replay",
         "serializer",
         "commits",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import track
@@ -26,6 +26,11 @@ from alphatriangle.cli.common import (
 from alphatriangle.cli.help import App
 from alphatriangle.cli.tables import ago, megabytes, runs_table
 from alphatriangle.utils.invocation import command
+
+if TYPE_CHECKING:
+    from alphatriangle.config import PersistenceConfig
+    from alphatriangle.data.commits.pruning import PruningPlan
+    from alphatriangle.data.path_manager import PathManager
 
 app = App(help="Look at runs, and look after them.")
 
@@ -88,7 +93,7 @@ def show_run(
     """
     with reported_errors(debug):
         from alphatriangle.data.path_manager import PathManager
-        from alphatriangle.data.runs.summary import describe_run
+        from alphatriangle.data.runs.inspection import describe_run
 
         config = persistence(data_dir)
         facts = describe_run(config, run, step)
@@ -154,7 +159,7 @@ def verify_run(
     with reported_errors(debug):
         from alphatriangle.data.commits.files import list_commits
         from alphatriangle.data.path_manager import existing_run
-        from alphatriangle.data.runs.summary import check_files, unsound_commits
+        from alphatriangle.data.runs.inspection import check_files, unsound_commits
         from alphatriangle.data.serializer import Serializer
 
         config = persistence(data_dir)
@@ -308,15 +313,17 @@ def prune_run(
     keep_days: Annotated[
         float | None, typer.Option(min=0.0, help="Keep commits younger than so many days.")
     ] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Really remove; else only say.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply/--dry-run", help="Really remove, or only say.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Say what pruning would free; with --apply, remove it.
 
-    The newest, the best and pinned commits always stay. Safe while the run is training. It refuses
-    when the newest commit is not sound: an older one may be needed.
+    The newest, the best and pinned commits always stay. Safe while the run is training. --apply
+    refuses when the newest commit is not sound: an older one may be needed.
 
     Example:
 
@@ -325,22 +332,19 @@ def prune_run(
     Exit codes: 0 done; 2 no such run, or its newest commit is damaged.
     """
     with reported_errors(debug):
-        from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning
-        from alphatriangle.data.commits.soundness import read_sound
-        from alphatriangle.data.elsewhere.mlflow_uploads import remove_stale_links
+        from alphatriangle.data.commits.pruning import find_commit, plan_pruning
         from alphatriangle.data.path_manager import existing_run
-        from alphatriangle.data.serializer import Serializer
 
         config = persistence(data_dir)
         paths = existing_run(config, run)
-        newest, serializer = find_commit(paths, None), Serializer(config.allowed_globals)
-        read_sound(paths.run, newest.path, newest.commit, serializer, seen=())
+        find_commit(paths, None)
+        if apply:
+            _check_newest(paths, config)
         plan = plan_pruning(
             paths, keep_last=keep_last, keep_every_steps=keep_every_steps, keep_days=keep_days
         )
         if apply:
-            carry_out_pruning(paths, plan)
-            remove_stale_links(paths)
+            _prune(paths, plan)
         removed = [s.commit.global_step for s in plan.removed]
         kept = [s.commit.global_step for s in plan.kept]
         if as_json:
@@ -363,6 +367,24 @@ def prune_run(
         console_for(as_json).print(text, highlight=False, soft_wrap=True)
         if removed and not apply:
             console_for(as_json).print("nothing was removed; --apply does it", highlight=False)
+
+
+def _check_newest(paths: PathManager, config: PersistenceConfig) -> None:
+    # Not at the top: who only looks does not wait for torch.
+    from alphatriangle.data.commits.pruning import find_commit
+    from alphatriangle.data.commits.soundness import read_sound
+    from alphatriangle.data.serializer import Serializer
+
+    newest, serializer = find_commit(paths, None), Serializer(config.allowed_globals)
+    read_sound(paths.run, newest.path, newest.commit, serializer, seen=())
+
+
+def _prune(paths: PathManager, plan: PruningPlan) -> None:
+    from alphatriangle.data.commits.pruning import carry_out_pruning
+    from alphatriangle.data.elsewhere.mlflow_uploads import remove_stale_links
+
+    carry_out_pruning(paths, plan)
+    remove_stale_links(paths)
 
 
 @app.command("pin")

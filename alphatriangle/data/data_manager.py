@@ -30,6 +30,7 @@ from alphatriangle.data.errors import (
     StateMismatchError,
 )
 from alphatriangle.data.path_manager import PathManager, new_run_name
+from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.source import CapturedReplay, ReplaySource
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
@@ -38,11 +39,7 @@ from alphatriangle.data.runs.summary import (
     run_to_continue,
     summarize_runs,
 )
-from alphatriangle.data.schemas import (
-    BufferData,
-    LoadedTrainingState,
-    RunInfo,
-)
+from alphatriangle.data.schemas import BufferData, LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk

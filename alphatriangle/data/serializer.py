@@ -16,7 +16,7 @@ import re
 import types
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar, get_args
+from typing import IO, Any, Final
 
 import cloudpickle
 import numpy as np
@@ -33,9 +33,8 @@ from alphatriangle.data.errors import (
     CorruptFileError,
     DataError,
     StateTypeError,
-    UnsupportedFormatError,
-    reading_failed,
 )
+from alphatriangle.data.json_files import Record, check_format, read_bytes
 from alphatriangle.data.places import place_of
 from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.replay.segments import SegmentRef
@@ -74,8 +73,6 @@ _AS_BITS: Final = {
 }
 # What a pickle names, rather than holds.
 _NAMED: Final = (type, types.FunctionType, types.BuiltinFunctionType)
-
-Record = TypeVar("Record", bound=BaseModel)
 
 
 def tensor_from_array(
@@ -252,7 +249,7 @@ class Serializer:
         corrupt: type[CorruptFileError],
         trusted: bool,
     ) -> Record:
-        content = _read(path, corrupt)
+        content = read_bytes(path, corrupt)
         try:
             if trusted:
                 record = _TrustedUnpickler(io.BytesIO(content), path).load()
@@ -263,7 +260,7 @@ class Serializer:
             if not isinstance(record, model):
                 raise corrupt(path, f"it holds a {type(record).__name__}, not a {model.__name__}")
             fields = dict(record.__dict__)
-            _check_format(path, fields.get("format_version", 1), model)
+            check_format(path, fields.get("format_version", 1), model)
             # Unpickling fills fields without looking: look now.
             return model.model_validate(fields)
         except DataError:
@@ -303,82 +300,6 @@ def buffer_record(
         mutable=replay.mutable,
         counters=counters,
     )
-
-
-def read_json(path: Path, model: type[Record], corrupt: type[CorruptFileError]) -> Record:
-    """Read and validate a JSON record; duplicate keys count as damage.
-
-    Raises:
-        CorruptFileError: of the kind given.
-        UnsupportedFormatError: a newer version wrote it.
-    """
-    return parse_json(_read(path, corrupt), path, model, corrupt)
-
-
-def read_json_if_any(
-    path: Path, model: type[Record], corrupt: type[CorruptFileError]
-) -> Record | None:
-    """:func:`read_json`, None where there is no such file.
-
-    Raises:
-        CorruptFileError: of the kind given.
-        FileUnavailableError: it cannot be read now.
-        UnsupportedFormatError: a newer version wrote it.
-    """
-    content = read_if_any(path, corrupt)
-    return None if content is None else parse_json(content, path, model, corrupt)
-
-
-def read_if_any(path: Path, corrupt: type[CorruptFileError]) -> bytes | None:
-    """All bytes of a file, None where there is none.
-
-    Raises:
-        CorruptFileError: of the kind given: the medium or the folder is at fault.
-        FileUnavailableError: it cannot be read now.
-    """
-    try:
-        return fs.read_bytes(path)
-    except FileNotFoundError:
-        return None
-    except OSError as e:
-        raise reading_failed(path, e, corrupt) from e
-
-
-def parse_json(
-    content: bytes, path: Path, model: type[Record], corrupt: type[CorruptFileError]
-) -> Record:
-    """:func:`read_json` of bytes that come from ``path``.
-
-    Raises:
-        CorruptFileError: of the kind given.
-        UnsupportedFormatError: a newer version wrote it.
-    """
-    try:
-        fields = json.loads(content, object_pairs_hook=_no_duplicates)
-        if not isinstance(fields, dict):
-            raise corrupt(path, "it is not a JSON object")
-        _check_format(path, fields.get("format_version", 1), model)
-        return model.model_validate(fields)
-    except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise corrupt(path, f"{where}: {first['msg']}") from e
-    except (ValueError, RecursionError) as e:
-        raise corrupt(path, f"not readable JSON: {e}") from e
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen = dict(pairs)
-    if len(seen) != len(pairs):
-        raise ValueError("a key stands twice")
-    return seen
-
-
-def _read(path: Path, corrupt: type[CorruptFileError]) -> bytes:
-    try:
-        return fs.read_bytes(path)
-    except OSError as e:
-        raise reading_failed(path, e, corrupt) from e
 
 
 def _reduced_tensor(tensor: torch.Tensor) -> Any:
@@ -428,15 +349,6 @@ def _refusal(record: BaseModel, refused: _RefusedError) -> str:
         f"{problem}, because nothing would load it again; give its state as plain values, or add "
         f"{full!r} to persistence.allowed_globals"
     )
-
-
-def _check_format(path: Path, version: object, model: type[BaseModel]) -> None:
-    newest = max(get_args(model.model_fields["format_version"].annotation))
-    if isinstance(version, int) and version > newest:
-        raise UnsupportedFormatError(
-            f"{path} has format version {version}, this package reads up to {newest}; "
-            "use a newer alphatriangle"
-        )
 
 
 def _check_rows(data: BufferData, path: Path) -> None:

@@ -25,7 +25,8 @@ from alphatriangle.game.geometry import (
     SLOTS,
 )
 from alphatriangle.utils.kernels import kernel
-from alphatriangle.utils.seeding import STREAM_DEAL, STREAM_PLAYER, derive_key, draw_below
+from alphatriangle.utils.seeding import derive_key, draw_below
+from alphatriangle.utils.streams import STREAM_DEAL, STREAM_PLAYER
 
 REWARD_PER_TRIANGLE_PLACED: Final = 0.01
 REWARD_PER_TRIANGLE_CLEARED: Final = 0.5

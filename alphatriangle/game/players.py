@@ -25,7 +25,8 @@ from alphatriangle.game.kernels import (
     step,
 )
 from alphatriangle.utils.kernels import copy_into, inner, kernel
-from alphatriangle.utils.seeding import STREAM_DEAL, STREAM_PLAYER, derive_key, draw_below
+from alphatriangle.utils.seeding import derive_key, draw_below
+from alphatriangle.utils.streams import STREAM_DEAL, STREAM_PLAYER
 
 PLAYERS: Final = ("random", "greedy", "mobility", "beam", "beam128")
 _GREEDY: Final = -1

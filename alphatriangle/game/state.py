@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from alphatriangle.game import kernels
 from alphatriangle.game.geometry import CELLS, COLS, EMPTY, MAX_LEGAL, ROWS, SHAPES, SLOTS, words
-from alphatriangle.utils.seeding import STREAM_DEAL, derive_key
+from alphatriangle.utils.seeding import derive_key
+from alphatriangle.utils.streams import STREAM_DEAL
 
 SHAPE_INDEX: Final = {shape: index for index, shape in enumerate(SHAPES)}
 

@@ -14,9 +14,10 @@ from alphatriangle.config.toml import differences
 from alphatriangle.data.commits.files import StoredCommit, list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
+from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.runs.summary import RunSummary, read_run_info, summarize_run
-from alphatriangle.data.schemas import FORMAT_1, BufferData, RunInfo
+from alphatriangle.data.schemas import FORMAT_1, BufferData
 from alphatriangle.game.geometry import CELLS
 from alphatriangle.training.judging.evaluation import BASELINES, PlayerScore, evaluate_baseline
 from alphatriangle.utils.types import Episode, Rows

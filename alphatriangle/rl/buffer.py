@@ -18,7 +18,8 @@ from alphatriangle.rl import schedule
 from alphatriangle.utils.columns import joined
 from alphatriangle.utils.errors import TrainingDivergedError
 from alphatriangle.utils.ring import Ring
-from alphatriangle.utils.seeding import STREAM_SAMPLE, STREAM_VIEW, derive_key, draw_shares
+from alphatriangle.utils.seeding import derive_key, draw_shares
+from alphatriangle.utils.streams import STREAM_SAMPLE, STREAM_VIEW
 from alphatriangle.utils.sum_tree import SumTree
 from alphatriangle.utils.types import Batch, Experience, Rows
 

@@ -26,7 +26,8 @@ from alphatriangle.game.kernels import SURVIVAL_BONUS, deal, step
 from alphatriangle.search import tree as tr
 from alphatriangle.search.tree import SearchParams, Tree
 from alphatriangle.utils.kernels import copy_into, inner, kernel
-from alphatriangle.utils.seeding import STREAM_DEAL, STREAM_GUMBEL, derive_key, mix64
+from alphatriangle.utils.seeding import derive_key, mix64
+from alphatriangle.utils.streams import STREAM_DEAL, STREAM_GUMBEL
 
 
 class Lanes(NamedTuple):

@@ -18,7 +18,8 @@ from alphatriangle.search import tree as tr
 from alphatriangle.search.tree import SearchParams, Tree
 from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.kernels import copy_into, kernel
-from alphatriangle.utils.seeding import STREAM_GUMBEL, derive_key
+from alphatriangle.utils.seeding import derive_key
+from alphatriangle.utils.streams import STREAM_GUMBEL
 from alphatriangle.utils.types import Evaluation
 
 

@@ -32,6 +32,7 @@ from alphatriangle.data.path_manager import (
     existing_run,
     new_run_name,
 )
+from alphatriangle.data.records import RunInfo
 from alphatriangle.data.runs.summary import (
     RunSummary,
     latest_run,
@@ -41,7 +42,6 @@ from alphatriangle.data.runs.summary import (
     summarize_run,
     summarize_runs,
 )
-from alphatriangle.data.schemas import RunInfo
 from alphatriangle.data.serializer import Serializer
 
 DEFAULT_PRESET: Final = "laptop"

@@ -14,8 +14,9 @@ import torch
 from alphatriangle.config import Config
 from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.errors import StateMismatchError
+from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.rows import SegmentedRows
-from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState, RunInfo
+from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState
 from alphatriangle.features import rows_from_experiences
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
 from alphatriangle.rl import ExperienceBuffer, Trainer, schedule
@@ -32,7 +33,7 @@ from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.utils.global_rng import seed_everything, set_rng_state
 from alphatriangle.utils.machine import core_count
-from alphatriangle.utils.seeding import STREAM_INIT, library_seed
+from alphatriangle.utils.streams import STREAM_INIT, library_seed
 from alphatriangle.utils.types import Rows
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from alphatriangle.utils.seeding import STREAM_INIT, library_seed
+from alphatriangle.utils.streams import STREAM_INIT, library_seed
 
 
 def seed_everything(seed: int) -> None:

@@ -26,14 +26,6 @@ _S32: Final = np.uint64(32)
 _S11: Final = np.uint64(11)
 _TWO_M53: Final = 2.0**-53
 
-# Streams: one number per independent use of randomness. Never renumber: saved runs depend on it.
-STREAM_DEAL: Final = 1
-STREAM_GUMBEL: Final = 2
-STREAM_PLAYER: Final = 3
-STREAM_INIT: Final = 4
-STREAM_SAMPLE: Final = 5
-STREAM_VIEW: Final = 6
-
 
 @kernel(inline="always")
 def mix64(x: np.uint64) -> np.uint64:
@@ -83,8 +75,3 @@ def draw_shares(key: np.uint64, count: int) -> npt.NDArray[np.float64]:
     for i in range(count):
         out[i] = float(draw_u64(key, np.uint64(i)) >> _S11) * _TWO_M53
     return out
-
-
-def library_seed(seed: int, stream: int) -> int:
-    """A non-negative 63-bit seed for a library's own generator, from (seed, stream)."""
-    return int(derive_key(seed, stream, 0)) >> 1

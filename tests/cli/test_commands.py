@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -249,7 +250,8 @@ def test_looking_after_runs(trained: Path, tmp_path: Path) -> None:
     branch.write_bytes(content[:-1])
     assert "damaged in 1 places" in say("verify", "branch", *data, code=1)
     assert "none is sound" in say("explain-resume", "branch", *data, code=2)
-    assert "bytes, the commit says" in say("prune", "branch", *data, code=2)
+    assert "would remove 0" in say("prune", "branch", "--dry-run", *data)
+    assert "bytes, the commit says" in say("prune", "branch", "--apply", *data, code=2)
     assert "all sound" in say("verify", "r", *data)
 
 
@@ -546,8 +548,30 @@ assert not heavy, heavy
 from alphatriangle.data import DataManager, __all__
 import alphatriangle.data as data
 assert all(getattr(data, name).__name__ == name for name in __all__)
+heavy = {"ray", "mlflow", "numba", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", [["list"], ["pin", "r"], ["prune", "r", "--dry-run"]])
+def test_commands_that_only_look_do_not_wait_for_torch(
+    trained: Path, tmp_path: Path, command: list[str]
+) -> None:
+    code = """
+import sys
+from alphatriangle.cli.app import main
+try:
+    main()
+except SystemExit as e:
+    assert not e.code
+heavy = {"torch", "ray", "mlflow", "numba", "pyarrow", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    folder = tmp_path / "data"
+    shutil.copytree(trained, folder, symlinks=True)
+    arguments = ["runs", *command, "--data-dir", str(folder)]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=120)
 
 
 def test_playing_line_by_line_with_a_hint(trained: Path) -> None:

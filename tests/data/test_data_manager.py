@@ -28,9 +28,10 @@ from alphatriangle.data.errors import (
     SaveFailedError,
 )
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.recordings import read_episodes
 from alphatriangle.data.runs.summary import RunSummary, run_to_continue
-from alphatriangle.data.schemas import CheckpointData, RunInfo
+from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, flip_bit, reload, rows_of, started

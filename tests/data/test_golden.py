@@ -14,7 +14,7 @@ from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
-from alphatriangle.data.runs.summary import check_files
+from alphatriangle.data.runs.inspection import check_files
 from alphatriangle.features import rows_from_experiences
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.training.setup import restore_learner

@@ -318,7 +318,7 @@ MUTANTS = [
     ),
     Mutant(
         "paths of committed files",
-        "schemas.py",
+        "records.py",
         "    if not parts or path.startswith",
         "    if False and path.startswith",
         MALICE,

@@ -23,9 +23,10 @@ from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.elsewhere.mlflow_uploads import read_log, uploaded_files
 from alphatriangle.data.errors import CheckpointNotFoundError, RunNotFoundError
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.records import RunInfo
 from alphatriangle.data.runs.archive import restore_run, write_archive
 from alphatriangle.data.runs.fork import fork_run
-from alphatriangle.data.schemas import LoadedTrainingState, RunInfo
+from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.training.setup import restore_learner

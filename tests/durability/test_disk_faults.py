@@ -15,9 +15,9 @@ from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataError, DataFolderError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.records import RunInfo
 from alphatriangle.data.runs.archive import restore_run, write_archive
 from alphatriangle.data.runs.fork import fork_run
-from alphatriangle.data.schemas import RunInfo
 from alphatriangle.data.storage.disk import disk
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, rows_of, started

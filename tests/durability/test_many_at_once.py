@@ -18,7 +18,8 @@ from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.errors import CheckpointNotFoundError, DataError, RunLockedError
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.runs.fork import fork_run
-from alphatriangle.data.runs.summary import check_files, summarize_run
+from alphatriangle.data.runs.inspection import check_files
+from alphatriangle.data.runs.summary import summarize_run
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, reload, started
 from tests.durability.budget import budget, report

@@ -14,7 +14,7 @@ from alphatriangle.training.display.display import Display
 from alphatriangle.training.judging.evaluation import PlayerScore, evaluate_agent
 from alphatriangle.training.run import TrainingOutcome, train
 from alphatriangle.training.run_plan import TrainRequest, plan_run
-from alphatriangle.utils.seeding import STREAM_INIT, library_seed
+from alphatriangle.utils.streams import STREAM_INIT, library_seed
 from tests.conftest import TINY, tiny_config
 
 GAMES = 3

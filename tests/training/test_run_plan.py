@@ -17,7 +17,7 @@ from alphatriangle.data.errors import (
     RunExistsError,
     RunNotFoundError,
 )
-from alphatriangle.data.schemas import RunInfo
+from alphatriangle.data.records import RunInfo
 from alphatriangle.training.run_plan import RunPlan, TrainRequest, plan_run
 from tests.conftest import TINY
 from tests.data.helpers import started

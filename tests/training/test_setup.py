@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alphatriangle.data.schemas import RunInfo
+from alphatriangle.data.records import RunInfo
 from alphatriangle.nn.int8 import can_run_int8
 from alphatriangle.training.setup import (
     core_count,

@@ -6,9 +6,12 @@ import random
 
 import numpy as np
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alphatriangle.utils.global_rng import rng_state, seed_everything, set_rng_state
 from alphatriangle.utils.seeding import derive_key, draw_below, draw_gumbel, draw_u64, draw_unit
+from alphatriangle.utils.streams import library_seed
 
 
 def test_mixing_is_splitmix64() -> None:
@@ -20,6 +23,11 @@ def test_mixing_is_splitmix64() -> None:
 def test_keys_differ_in_every_part() -> None:
     keys = {derive_key(s, t, e) for s in range(20) for t in range(5) for e in range(20)}
     assert len(keys) == 20 * 5 * 20
+
+
+@given(seed=st.integers(0, 2**63 - 1), stream=st.integers(1, 100))
+def test_seeds_of_libraries_are_halves_of_keys(seed: int, stream: int) -> None:
+    assert library_seed(seed, stream) == int(derive_key(seed, stream, 0)) >> 1
 
 
 def test_draws_have_the_right_moments() -> None:

@@ -19,15 +19,9 @@ from alphatriangle.data.errors import (
     FileUnavailableError,
     reading_failed,
 )
+from alphatriangle.data.json_files import parse_json, read_json
 from alphatriangle.data.path_manager import PathManager, unused
-from alphatriangle.data.schemas import (
-    Commit,
-    CommittedFile,
-    DamagedFile,
-    FileKind,
-    RejectedCommit,
-)
-from alphatriangle.data.serializer import parse_json, read_json
+from alphatriangle.data.records import Commit, CommittedFile, DamagedFile, FileKind, RejectedCommit
 from alphatriangle.data.storage import fs
 
 

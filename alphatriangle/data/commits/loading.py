@@ -23,10 +23,8 @@ from alphatriangle.data.errors import (
     UnknownCodecError,
 )
 from alphatriangle.data.path_manager import PathManager, existing_run
-from alphatriangle.data.schemas import (
-    LoadedTrainingState,
-    RejectedCommit,
-)
+from alphatriangle.data.records import RejectedCommit
+from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 
 logger = logging.getLogger(__name__)

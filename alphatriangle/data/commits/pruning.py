@@ -26,9 +26,9 @@ from alphatriangle.data.errors import (
     CorruptPinsError,
     SaveFailedError,
 )
+from alphatriangle.data.json_files import read_json_if_any
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.schemas import Pins
-from alphatriangle.data.serializer import read_json_if_any
+from alphatriangle.data.records import Pins
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.failpoints import failpoint

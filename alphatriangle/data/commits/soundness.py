@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from alphatriangle.data.commits.files import damaged_recordings, refuse_link, verify_file
 from alphatriangle.data.errors import CorruptBufferError, CorruptCheckpointError
+from alphatriangle.data.records import Commit, DamagedFile
 from alphatriangle.data.replay.rows import SegmentedRows
-from alphatriangle.data.schemas import BufferData, CheckpointData, Commit, DamagedFile
+from alphatriangle.data.schemas import BufferData, CheckpointData
 from alphatriangle.data.serializer import Serializer
 
 

@@ -39,11 +39,11 @@ from alphatriangle.data.errors import (
     StateNotFiniteError,
 )
 from alphatriangle.data.path_manager import PathManager, unused
+from alphatriangle.data.records import Commit, CommittedFile, FileKind
 from alphatriangle.data.replay.compaction import LARGEST_RECORDING, segments_to_merge
 from alphatriangle.data.replay.recordings import merge_episodes, write_episodes
 from alphatriangle.data.replay.segments import SegmentRef, merge_segments, write_segment
 from alphatriangle.data.replay.source import CapturedReplay
-from alphatriangle.data.schemas import Commit, CommittedFile, FileKind
 from alphatriangle.data.serializer import Serializer, buffer_record
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.background import Background

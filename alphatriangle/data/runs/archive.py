@@ -22,11 +22,11 @@ from alphatriangle.data.errors import (
     ExportError,
     reading_failed,
 )
+from alphatriangle.data.json_files import parse_json
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.records import Commit, CommittedFile, RunInfo
 from alphatriangle.data.runs.fork import Origin, make_run
 from alphatriangle.data.runs.summary import parse_configs
-from alphatriangle.data.schemas import Commit, CommittedFile, RunInfo
-from alphatriangle.data.serializer import parse_json
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.utils.invocation import command

@@ -18,8 +18,8 @@ from alphatriangle.data.commits.pruning import find_commit
 from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import DataError, RunExistsError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager, existing_run
+from alphatriangle.data.records import Commit, CommittedFile, RunInfo
 from alphatriangle.data.runs.summary import read_configs, read_run_info
-from alphatriangle.data.schemas import Commit, CommittedFile, RunInfo
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk

@@ -14,8 +14,9 @@ from alphatriangle.data.commits.files import list_commits, write_commit
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import CorruptBufferError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.records import Commit
 from alphatriangle.data.runs.fork import fork_run
-from alphatriangle.data.schemas import BufferData, CheckpointData, Commit
+from alphatriangle.data.schemas import BufferData, CheckpointData
 from alphatriangle.data.storage import fs
 from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config

@@ -17,9 +17,9 @@ from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataFolderError, FileUnavailableError
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.records import RunInfo
 from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.data.runs.summary import latest_run, read_run_info, summarize_run, summarize_runs
-from alphatriangle.data.schemas import RunInfo
 from tests.conftest import tiny_config
 from tests.data.helpers import started
 

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from alphatriangle.data.elsewhere.mlflow_store import Store, open_run, tracking_uri
 from alphatriangle.data.elsewhere.mlflow_uploads import read_log
-from alphatriangle.data.schemas import RunInfo
+from alphatriangle.data.records import RunInfo
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, started
 

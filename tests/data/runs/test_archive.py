@@ -26,9 +26,9 @@ from alphatriangle.data.errors import (
     SaveFailedError,
 )
 from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.records import Commit, RunInfo
 from alphatriangle.data.runs.archive import restore_run, write_archive
 from alphatriangle.data.runs.summary import read_configs, read_run_info
-from alphatriangle.data.schemas import Commit, RunInfo
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, rows_of, started
 from tests.features.test_encoder import assert_same_rows

@@ -29,7 +29,7 @@ from alphatriangle.data.errors import (
 from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.runs.export import export_state
 from alphatriangle.data.runs.fork import fork_run
-from alphatriangle.data.runs.summary import check_files, describe_run
+from alphatriangle.data.runs.inspection import check_files, describe_run
 from alphatriangle.data.storage.fs import point_link
 from alphatriangle.features import rows_from_experiences
 from tests.conftest import tiny_config
