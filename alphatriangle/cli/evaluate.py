@@ -63,7 +63,7 @@ def evaluate(
       alphatriangle eval
       alphatriangle eval first --against beam128 --games 500 --simulations 64 --plot scores.png
 
-    Exit codes: 0 done; 2 bad input.
+    Exit codes: 0 done; 1 the network's answers are not finite; 2 bad input.
     """
     with reported_errors(debug):
         from alphatriangle.data.replay.recordings import write_episodes

@@ -223,7 +223,8 @@ def explain_resume(
 
       alphatriangle runs explain-resume first
 
-    Exit codes: 0 done; 2 nothing to resume, or no commit is sound.
+    Exit codes: 0 done, also when a start would begin a new run; 2 no such run, or no commit is
+    sound.
     """
     with reported_errors(debug):
         from alphatriangle.data.commits.loading import load_for_reading

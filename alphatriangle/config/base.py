@@ -50,7 +50,7 @@ def on_resume(field: FieldInfo) -> OnResume:
     """What the field of a section says of a change on resume.
 
     Raises:
-        TypeError: nothing.
+        TypeError: the field says nothing.
     """
     extra = field.json_schema_extra
     if not isinstance(extra, dict) or _KEY not in extra:

@@ -13,7 +13,8 @@ class StatsConfig(Section):
     log_freq_steps: Irrelevant[int] = Field(default=10, ge=1)
     """Training steps over which events are aggregated into one point of a curve."""
     evaluation_games: Live[int] = Field(default=100, ge=0, le=100_000)
-    """Games that the agent plays before and after training; 0 means no evaluation."""
+    """Games that the agents before and after training play when the run is complete; 0 means no
+    evaluation."""
     gate_games: Live[int] = Field(default=64, ge=0, le=100_000)
     """Games by which a checkpoint shows that it is better than the best; 0 means that none is
     marked as the best."""
