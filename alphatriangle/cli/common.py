@@ -80,8 +80,12 @@ def console_for(as_json: bool = False) -> Console:
     return _Console(stderr=as_json)
 
 
-def goes_on(run: str, data_dir: Path | None) -> str:
-    """The command that trains ``run`` further."""
+def what_goes_on(run: str, data_dir: Path | None) -> str:
+    """What trains ``run`` further: the command, or the program of somebody else's loop."""
+    from alphatriangle.data.runs.summary import has_settings
+
+    if not has_settings(persistence(data_dir), run):
+        return "the program that saved it"
     where = [] if data_dir is None else ["--data-dir", str(data_dir)]
     return command("train", "--run-name", run, *where)
 

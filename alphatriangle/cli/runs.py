@@ -18,10 +18,10 @@ from alphatriangle.cli.common import (
     UsageError,
     complete_run,
     console_for,
-    goes_on,
     persistence,
     print_json,
     reported_errors,
+    what_goes_on,
 )
 from alphatriangle.cli.help import App
 from alphatriangle.cli.tables import ago, megabytes, runs_table
@@ -94,10 +94,13 @@ def show_run(
     with reported_errors(debug):
         from alphatriangle.data.path_manager import PathManager
         from alphatriangle.data.runs.inspection import describe_run
+        from alphatriangle.data.runs.summary import has_settings
 
         config = persistence(data_dir)
         facts = describe_run(config, run, step)
-        facts["repeat"] = _repeat_command(PathManager(config, run).configs, facts)
+        facts["repeat"] = None
+        if has_settings(config, run):
+            facts["repeat"] = _repeat_command(PathManager(config, run).configs, facts)
         if as_json:
             print_json(facts)
             return
@@ -120,7 +123,7 @@ def show_run(
             "saved": f"{commit['created_at']}, {ago(facts['age_seconds'])}",
             "also saved": ", ".join(facts["components"]),
             "state digest": facts["state_digest"],
-            "repeat": facts["repeat"],
+            "repeat": facts["repeat"] or "with the program that saved it",
         }
         for name, text in lines.items():
             console.print(f"{name:<13} {text}", highlight=False, markup=False, soft_wrap=True)
@@ -229,14 +232,19 @@ def explain_resume(
     with reported_errors(debug):
         from alphatriangle.data.commits.loading import load_for_reading
         from alphatriangle.data.path_manager import existing_run
+        from alphatriangle.data.runs.summary import has_settings
         from alphatriangle.training.run_plan import TrainRequest, plan_run
 
-        if run is not None:
-            existing_run(persistence(data_dir), run)
-        plan = plan_run(TrainRequest(run_name=run, data_dir=data_dir))
-        facts: dict[str, Any] = {"run": plan.run_name, "why": plan.message}
-        if not plan.is_new:
-            state = load_for_reading(persistence(data_dir), plan.run_name)
+        config = persistence(data_dir)
+        if run is not None and not has_settings(config, existing_run(config, run).run_name):
+            name, is_new = run, False
+            facts: dict[str, Any] = {"run": run, "why": f"run {run!r} is of a loop with a Saver"}
+        else:
+            plan = plan_run(TrainRequest(run_name=run, data_dir=data_dir))
+            name, is_new = plan.run_name, plan.is_new
+            facts = {"run": name, "why": plan.message}
+        if not is_new:
+            state = load_for_reading(config, name)
             assert state.commit is not None
             facts |= {
                 "commit": state.source,
@@ -250,7 +258,7 @@ def explain_resume(
             return
         console = console_for(as_json)
         console.print(facts["why"], highlight=False, markup=False, soft_wrap=True)
-        if not plan.is_new:
+        if not is_new:
             text = f"commit {facts['commit']} (step {facts['step']}, {facts['created_at']})"
             console.print(text, highlight=False, markup=False, soft_wrap=True)
             for rejected in facts["passed_over"]:
@@ -447,7 +455,7 @@ def fork(
             return
         typer.echo(
             f"run {new_name!r} begins at step {commit.global_step} of {run!r}; "
-            f"{goes_on(new_name, data_dir)} goes on with it"
+            f"{what_goes_on(new_name, data_dir)} goes on with it"
         )
 
 
@@ -527,5 +535,5 @@ def restore(
             return
         typer.echo(
             f"run {commit.run_name!r} begins at step {commit.global_step} of {archive}; "
-            f"{goes_on(commit.run_name, data_dir)} goes on with it"
+            f"{what_goes_on(commit.run_name, data_dir)} goes on with it"
         )

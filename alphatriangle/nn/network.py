@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from alphatriangle.utils.device import choose_device, choose_dtype, has_int8
 from alphatriangle.utils.flat import FlatState, flatten
 from alphatriangle.utils.global_rng import torch_seeded
 from alphatriangle.utils.types import Evaluation
+
+_PROBLEMS_SHOWN: Final = 5
 
 ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
 
@@ -129,7 +131,12 @@ class NeuralNetwork:
             if name in weights and weights[name].shape != own[name].shape
         ]
         if problems:
-            raise WeightsMismatchError("weights do not fit the network: " + "; ".join(problems))
+            shown = "; ".join(problems[:_PROBLEMS_SHOWN])
+            more = f"; and {len(problems) - _PROBLEMS_SHOWN} more"
+            raise WeightsMismatchError(
+                f"weights do not fit the network: {shown}"
+                + (more if len(problems) > _PROBLEMS_SHOWN else "")
+            )
         self.model.load_state_dict(weights)
         self.refresh()
 

@@ -161,6 +161,32 @@ def test_the_command_compares_runs(never_killed: Path, tmp_path: Path) -> None:
     assert alphatriangle("runs", "verify", "loop", *where).returncode == 0
     listed = json.loads(alphatriangle("runs", "show", "loop", "--json", *where).stdout)
     assert listed["buffer_rows"] == 40
+    assert listed["repeat"] is None
+
+
+def test_commands_send_nobody_to_train_another_programs_run(
+    never_killed: Path, tmp_path: Path
+) -> None:
+    """Not to a command that would refuse it: what trains it is the loop it comes from."""
+    folder = tmp_path / "data"
+    shutil.copytree(never_killed, folder)
+    where = ["--data-dir", str(folder)]
+    shown = alphatriangle("runs", "show", "loop", *where)
+    assert "repeat        with the program that saved it" in shown.stdout
+    forked = alphatriangle("runs", "fork", "loop", "branch", *where)
+    assert "the program that saved it goes on with it" in forked.stdout
+    explained = alphatriangle("runs", "explain-resume", "loop", *where)
+    assert "run 'loop' is of a loop with a Saver" in explained.stdout
+    assert "(step 60" in explained.stdout
+    buffer = ["--what", "buffer", "--to", str(tmp_path / "b.pkl")]
+    refused = alphatriangle("runs", "export", "loop", *buffer, *where)
+    assert refused.returncode == 2
+    assert "columns x, y" in refused.stderr
+    for command in ("train", "eval"):
+        name = ["--run-name", "loop"] if command == "train" else ["loop"]
+        done = alphatriangle(command, *name, *where)
+        assert done.returncode == 2
+        assert len(done.stderr) < 1000, done.stderr
 
 
 def small(folder: Path, **more: Any) -> Saver:

@@ -128,6 +128,8 @@ def test_weights_that_do_not_fit_are_named(network: NeuralNetwork) -> None:
     before = network.get_weights()
     with pytest.raises(WeightsMismatchError, match=r"stem.weight: file \(12, 9, 3, 3\), model \(8"):
         network.set_weights(wider.get_weights())
+    with pytest.raises(WeightsMismatchError, match=r"stem.weight is missing;.*; and \d+ more$"):
+        network.set_weights({})
     missing = {k: v for k, v in before.items() if k != "policy_head.bias"}
     with pytest.raises(WeightsMismatchError, match=r"policy_head.bias is missing"):
         network.set_weights(missing)

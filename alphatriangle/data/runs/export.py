@@ -12,7 +12,7 @@ from safetensors.torch import save as to_safetensors
 from alphatriangle.data.errors import BufferNotFoundError, ExportError
 from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.replay.segments import stored_table
-from alphatriangle.data.schemas import LoadedTrainingState
+from alphatriangle.data.schemas import FORMAT_1, LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
 
@@ -27,7 +27,8 @@ def export_state(state: LoadedTrainingState, kind: ExportKind, path: Path) -> fs
 
     Raises:
         BufferNotFoundError: the commit holds no buffer.
-        ExportError: the file exists, or cannot be written.
+        ExportError: the file exists, or cannot be written, or rows are to be experiences that are
+            none.
     """
     if path.exists():
         raise ExportError(f"{path} exists; choose another --to, nothing is overwritten")
@@ -47,6 +48,11 @@ def _export_rows(state: LoadedTrainingState, kind: ExportKind, path: Path) -> fs
         raise BufferNotFoundError(f"{state.source} holds no replay buffer")
     items = buffer.buffer_list
     if kind == "buffer":
+        if buffer.codec != FORMAT_1:
+            raise ExportError(
+                f"{state.source} holds rows of columns {', '.join(buffer.columns)}, not "
+                "experiences; --what replay writes them"
+            )
         alone = buffer.model_copy(update={"buffer_list": list(items)})
         return Serializer().save_buffer(alone, path)
     if not isinstance(items, SegmentedRows):

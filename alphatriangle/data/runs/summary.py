@@ -67,6 +67,11 @@ def read_configs(paths: PathManager) -> dict[str, Any] | None:
     return None if content is None else parse_configs(content, paths.configs)
 
 
+def has_settings(config: PersistenceConfig, run: str) -> bool:
+    """Whether a run keeps settings: those of :class:`Saver` belong to programs that have others."""
+    return PathManager(config, run).configs.exists()
+
+
 def parse_configs(content: bytes, path: Path) -> dict[str, Any]:
     """:func:`read_configs` of bytes that come from ``path``.
 
