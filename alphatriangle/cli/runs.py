@@ -341,6 +341,7 @@ def prune_run(
     Exit codes: 0 done; 2 no such run, or its newest commit is damaged.
     """
     with reported_errors(debug):
+        from alphatriangle.data.commits.known import KnownCommits
         from alphatriangle.data.commits.pruning import find_commit, plan_pruning
         from alphatriangle.data.path_manager import existing_run
 
@@ -350,7 +351,10 @@ def prune_run(
         if apply:
             _check_newest(paths, config)
         plan = plan_pruning(
-            paths, keep_last=keep_last, keep_every_steps=keep_every_steps, keep_days=keep_days
+            KnownCommits(paths),
+            keep_last=keep_last,
+            keep_every_steps=keep_every_steps,
+            keep_days=keep_days,
         )
         if apply:
             _prune(paths, plan)
@@ -389,11 +393,12 @@ def _check_newest(paths: PathManager, config: PersistenceConfig) -> None:
 
 
 def _prune(paths: PathManager, plan: PruningPlan) -> None:
+    from alphatriangle.data.commits.files import list_commits
     from alphatriangle.data.commits.pruning import carry_out_pruning
-    from alphatriangle.data.elsewhere.mlflow_uploads import remove_stale_links
+    from alphatriangle.data.elsewhere.mlflow_uploads import read_log, remove_stale_links
 
     carry_out_pruning(paths, plan)
-    remove_stale_links(paths)
+    remove_stale_links(paths, list_commits(paths), read_log(paths.uploads))
 
 
 @app.command("pin")

@@ -17,6 +17,7 @@ from alphatriangle.data.commits.capture import (
     stats_state,
 )
 from alphatriangle.data.commits.files import best_commit, has_begun, list_commits, of_step, without
+from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.loading import load_commit, load_newest
 from alphatriangle.data.commits.writer import CommitWriter, SaveReport
 from alphatriangle.data.elsewhere.mlflow_log import MlflowLog, MlflowStatus
@@ -75,6 +76,8 @@ class DataManager:
         self.train_config = train_config
         self.serializer = Serializer(persist_config.allowed_globals)
         self.paths = PathManager(persist_config, train_config.run_name or self._choose_run())
+        self.commits = KnownCommits(self.paths)
+        """The run's commits, as this process knows them."""
         self.run_info: RunInfo | None = None
         self.config: dict[str, Any] = {}
         self._lock = RunLock(self.paths.run)
@@ -131,7 +134,7 @@ class DataManager:
     @property
     def uploads_missing(self) -> int:
         """The same, found out on disk: also before MLflow is opened."""
-        return missing_files(self.paths) if self.persist_config.mlflow else 0
+        return missing_files(self.paths, self.commits.look()) if self.persist_config.mlflow else 0
 
     @property
     def upload_error(self) -> str | None:
@@ -203,7 +206,7 @@ class DataManager:
 
     def _load(self, explicit: LoadedTrainingState | None) -> LoadedTrainingState:
         self.run_info = read_run_info(self.paths)
-        known = list_commits(self.paths)
+        known = self.commits.look()
         has_commits = bool(known.commits or known.unreadable)
         if has_commits and explicit:
             raise RunExistsError(
@@ -213,7 +216,7 @@ class DataManager:
         state = explicit or LoadedTrainingState()
         if has_commits:
             state = load_newest(self.paths, known, self.serializer)
-        self._writer = CommitWriter(self.paths, self.persist_config, self.serializer)
+        self._writer = CommitWriter(self.commits, self.persist_config, self.serializer)
         self._writer.remove_garbage()
         if state.commit is not None:
             buffer = state.buffer_data
@@ -282,7 +285,7 @@ class DataManager:
             return
         self._mlflow = MlflowLog(
             choose_store(self.persist_config.mlflow_tracking_uri, self.paths.mlruns),
-            self.paths,
+            self.commits,
             self.persist_config.mlflow_experiment_name,
             description=description or RunDescription(),
             legacy_run=self.run_info.mlflow_run_id if self.run_info else None,
@@ -375,7 +378,7 @@ class DataManager:
 
     def _begin(self) -> None:
         """Take a run for writing that nothing was loaded of: there must be nothing to load."""
-        known = list_commits(self.paths)
+        known = self.commits.look()
         if known.commits or known.unreadable:
             problem = f"run {self.run_name!r} has commits"
         elif self._explicit_paths():
@@ -478,7 +481,7 @@ class DataManager:
         Raises:
             CommitNotFoundError: it was never committed, or has been removed meanwhile.
         """
-        known = list_commits(self.paths)
+        known = self.commits.look()
         self._best_sequence = of_step(known, self.run_name, step).commits[0].commit.sequence
 
     def poll(self) -> SaveReport | None:

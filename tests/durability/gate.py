@@ -274,8 +274,8 @@ MUTANTS = [
     Mutant(
         "files that an unreadable commit may name",
         "commits/pruning.py",
-        "    if known.unreadable:\n",
-        "    if False:\n",
+        "    files = [] if known.unreadable else",
+        "    files = [] if False else",
         STATE,
     ),
     # hostile files

@@ -13,6 +13,7 @@ import pytest
 from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data import DataManager
 from alphatriangle.data.commits.files import list_commits
+from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.errors import CheckpointNotFoundError, DataError, RunLockedError
@@ -55,7 +56,7 @@ def test_everything_beside_a_training_process(tmp_path: Path) -> None:
                 assert link.exists(), "a link always leads somewhere"
             match i % 3:
                 case 0:
-                    carry_out_pruning(paths, plan_pruning(paths, keep_last=5))
+                    carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=5))
                 case 1:
                     known = list_commits(paths)
                     there = {s.path for s in known.commits}

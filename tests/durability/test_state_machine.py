@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from alphatriangle.config import Config
 from alphatriangle.data import DataManager
 from alphatriangle.data.commits.files import list_commits
+from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
 from alphatriangle.data.errors import RunLockedError, SaveFailedError
@@ -155,7 +156,7 @@ class Persistence(RuleBasedStateMachine):
 
     @rule()
     def prune_beside_the_trainer(self) -> None:
-        carry_out_pruning(self.paths, plan_pruning(self.paths, keep_last=1))
+        carry_out_pruning(self.paths, plan_pruning(KnownCommits(self.paths), keep_last=1))
         newest = max(self.commits, default=None)
         self.commits = {s: d for s, d in self.commits.items() if s == newest or s in self.pinned}
 

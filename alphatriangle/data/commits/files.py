@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from alphatriangle.data.errors import (
     FileUnavailableError,
     reading_failed,
 )
-from alphatriangle.data.json_files import parse_json, read_json
+from alphatriangle.data.json_files import parse_json, read_bytes
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.records import Commit, CommittedFile, DamagedFile, FileKind, RejectedCommit
 from alphatriangle.data.storage import fs
@@ -30,6 +31,7 @@ class StoredCommit(NamedTuple):
 
     path: Path
     commit: Commit
+    sha256: str  # of the file
 
 
 class CommitList(NamedTuple):
@@ -72,13 +74,13 @@ def write_commit(paths: PathManager, commit: Commit) -> StoredCommit:
     """
     path = unused(paths.commit(commit.global_step))
     try:
-        fs.write_bytes(path, sealed(commit))
+        digest = fs.write_bytes(path, sealed(commit))
     except OSError:
         # The folder's fsync comes after the rename: what was not acknowledged must not be found.
         with contextlib.suppress(OSError):
             fs.remove(path)
         raise
-    return StoredCommit(path, commit)
+    return StoredCommit(path, commit, digest.sha256)
 
 
 def read_commit(path: Path) -> Commit:
@@ -88,7 +90,7 @@ def read_commit(path: Path) -> Commit:
         CorruptCommitError: it is damaged.
         UnsupportedFormatError: a newer version wrote it.
     """
-    return _unsealed(read_json(path, _SealedCommit, CorruptCommitError), path)
+    return parse_commit(read_bytes(path, CorruptCommitError), path)
 
 
 def parse_commit(content: bytes, path: Path) -> Commit:
@@ -98,10 +100,7 @@ def parse_commit(content: bytes, path: Path) -> Commit:
         CorruptCommitError: it is damaged.
         UnsupportedFormatError: a newer version wrote it.
     """
-    return _unsealed(parse_json(content, path, _SealedCommit, CorruptCommitError), path)
-
-
-def _unsealed(record: _SealedCommit, path: Path) -> Commit:
+    record = parse_json(content, path, _SealedCommit, CorruptCommitError)
     fields = {name: getattr(record, name) for name in Commit.model_fields}
     commit = Commit.model_construct(**fields)
     if _seal(commit) != record.seal:
@@ -109,19 +108,20 @@ def _unsealed(record: _SealedCommit, path: Path) -> Commit:
     return commit
 
 
-def commit_files(paths: PathManager) -> list[Path]:
-    """The commit files of a run by name, read or not.
+def commit_names(paths: PathManager) -> set[str]:
+    """The names of a run's commit files, read or not.
 
     Raises:
         FileUnavailableError: the folder cannot be read now; what seems empty might not be.
     """
     try:
-        entries = list(paths.commits.iterdir())
+        # Thousands of paths would take ten times as long to make as names.
+        names = os.listdir(paths.commits)  # noqa: PTH208
     except FileNotFoundError:
-        return []
+        return set()
     except OSError as e:
         raise reading_failed(paths.commits, e, CorruptCommitError) from e
-    return sorted(p for p in entries if p.suffix == ".json" and not p.name.startswith("."))
+    return {name for name in names if name.endswith(".json") and name[0] != "."}
 
 
 def has_begun(paths: PathManager) -> bool:
@@ -130,7 +130,7 @@ def has_begun(paths: PathManager) -> bool:
     Raises:
         FileUnavailableError: nobody can tell now.
     """
-    return bool(commit_files(paths)) or paths.run_info.exists()
+    return bool(commit_names(paths)) or paths.run_info.exists()
 
 
 def list_commits(paths: PathManager) -> CommitList:
@@ -139,11 +139,22 @@ def list_commits(paths: PathManager) -> CommitList:
     Raises:
         FileUnavailableError: one cannot be read now, and may be the newest.
     """
+    return read_commits(paths, commit_names(paths))
+
+
+def read_commits(paths: PathManager, names: Iterable[str]) -> CommitList:
+    """Read the commit files of these names.
+
+    Raises:
+        FileUnavailableError: one cannot be read now, and may be the newest.
+    """
     commits: list[StoredCommit] = []
     unreadable: list[RejectedCommit] = []
-    for path in commit_files(paths):
+    for path in (paths.commits / name for name in sorted(names)):
         try:
-            commits.append(StoredCommit(path, read_commit(path)))
+            content = read_bytes(path, CorruptCommitError)
+            commit = parse_commit(content, path)
+            commits.append(StoredCommit(path, commit, hashlib.sha256(content).hexdigest()))
         except FileUnavailableError:
             raise
         except DataError as e:

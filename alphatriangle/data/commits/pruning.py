@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alphatriangle.data.commits.files import (
-    CommitList,
     StoredCommit,
     best_commit,
     list_commits,
     of_step,
 )
+from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.retention import CommitFacts, sequences_to_delete
 from alphatriangle.data.errors import (
     CommitNotFoundError,
@@ -92,7 +92,7 @@ def find_commit(paths: PathManager, step: int | None) -> StoredCommit:
 
 
 def plan_pruning(
-    paths: PathManager,
+    run: KnownCommits,
     *,
     keep_last: int,
     keep_every_steps: int | None = None,
@@ -104,7 +104,7 @@ def plan_pruning(
     Raises:
         CorruptPinsError: the pins cannot be read.
     """
-    known = list_commits(paths)
+    known, paths = run.look(), run.paths
     best = best_commit(known.commits)
     facts = [
         CommitFacts(s.commit.sequence, s.commit.global_step, s == best, s.commit.created_ns)
@@ -127,7 +127,8 @@ def plan_pruning(
     }
     kept = [s for s in known.commits if s.commit.sequence not in doomed]
     removed = [s for s in known.commits if s.commit.sequence in doomed]
-    files = _files_of_these_alone(known, kept, removed)
+    # An unreadable commit may name any of them.
+    files = [] if known.unreadable else run.named_by_these_alone(removed)
     sizes = {f.path: f.size for s in removed for f in s.commit.files}
     return PruningPlan(kept, removed, files, sum(sizes[path] for path in files))
 
@@ -139,16 +140,6 @@ def _link_targets(paths: PathManager) -> set[str]:
         with contextlib.suppress(OSError):
             targets.add(paths.relative(link.with_name(link.readlink().name)))
     return targets
-
-
-def _files_of_these_alone(
-    known: CommitList, kept: list[StoredCommit], removed: list[StoredCommit]
-) -> list[str]:
-    if known.unreadable:
-        # An unreadable commit may name any of them.
-        return []
-    named = {f.path for s in kept for f in s.commit.files}
-    return sorted({f.path for s in removed for f in s.commit.files} - named)
 
 
 def carry_out_pruning(paths: PathManager, plan: PruningPlan) -> None:

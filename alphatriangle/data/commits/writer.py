@@ -23,10 +23,10 @@ from alphatriangle.data.commits.capture import Capture
 from alphatriangle.data.commits.files import (
     StoredCommit,
     best_commit,
-    list_commits,
     read_commit,
     write_commit,
 )
+from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import (
@@ -38,7 +38,7 @@ from alphatriangle.data.errors import (
     SaveFailedError,
     StateNotFiniteError,
 )
-from alphatriangle.data.path_manager import PathManager, unused
+from alphatriangle.data.path_manager import unused
 from alphatriangle.data.records import Commit, CommittedFile, FileKind
 from alphatriangle.data.replay.compaction import LARGEST_RECORDING, segments_to_merge
 from alphatriangle.data.replay.recordings import merge_episodes, write_episodes
@@ -79,14 +79,15 @@ class CommitWriter:
     """Writes captures in the background, one at a time."""
 
     def __init__(
-        self, paths: PathManager, config: PersistenceConfig, serializer: Serializer
+        self, run: KnownCommits, config: PersistenceConfig, serializer: Serializer
     ) -> None:
-        self._paths = paths
+        self._run = run
+        self._paths = run.paths
         self._config = config
         self._serializer = serializer
         self._pace = Pace()
         self._background = Background(self._write_paced, "commit-writer")
-        known = list_commits(paths)
+        known = run.look()
         # Unreadable commits may have had any sequence; starting above their number keeps order.
         newest = known.commits[0].commit.sequence if known.commits else 0
         self._sequence = newest + len(known.unreadable)
@@ -142,7 +143,7 @@ class CommitWriter:
 
         Skipped while some commit cannot be read: nobody knows what it names.
         """
-        known = list_commits(self._paths)
+        known = self._run.look()
         if known.unreadable:
             return
         named = {f.path for stored in known.commits for f in stored.commit.files}
@@ -183,6 +184,7 @@ class CommitWriter:
             self._read_back(commit)
             failpoint("commit.before")
             stored = write_commit(self._paths, commit)
+            self._run.add(stored)
             failpoint("commit.after")
             if read_commit(stored.path) != commit:
                 raise CorruptCommitError(stored.path, "it is not what was written")
@@ -366,7 +368,7 @@ class CommitWriter:
         if commit.best_sequence is None or commit.best_sequence == self._linked_best:
             return
         if commit.best_sequence != commit.sequence:
-            best = best_commit(list_commits(self._paths).commits)
+            best = best_commit(self._run.look().commits)
             if best is None:
                 return
             checkpoint = self._paths.run / best.commit.of_kind("checkpoint")[0].path
@@ -375,7 +377,7 @@ class CommitWriter:
 
     def _apply_retention(self, held: frozenset[int]) -> None:
         plan = plan_pruning(
-            self._paths,
+            self._run,
             held=held,
             keep_last=self._config.keep_last,
             keep_every_steps=self._config.keep_every_steps,

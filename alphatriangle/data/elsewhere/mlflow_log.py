@@ -12,7 +12,8 @@ import logging
 import threading
 from typing import Literal
 
-from alphatriangle.data.commits.files import best_commit, list_commits
+from alphatriangle.data.commits.files import best_commit
+from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.elsewhere.mlflow_points import MlflowPoints
 from alphatriangle.data.elsewhere.mlflow_store import (
     OpenRun,
@@ -33,7 +34,6 @@ from alphatriangle.data.elsewhere.mlflow_uploads import (
     stale_files,
     upload,
 )
-from alphatriangle.data.path_manager import PathManager
 from alphatriangle.utils.mlflow_errors import masked, mlflow_errors
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class MlflowLog:
     def __init__(
         self,
         store: Store,
-        paths: PathManager,
+        commits: KnownCommits,
         experiment: str,
         *,
         description: RunDescription,
@@ -65,7 +65,8 @@ class MlflowLog:
         keep_all: bool,
     ) -> None:
         self._store = store
-        self._paths = paths
+        self._commits = commits
+        self._paths = paths = commits.paths
         self._experiment = experiment
         self._description = description
         self._legacy_run = legacy_run
@@ -117,7 +118,7 @@ class MlflowLog:
         self._retry.set()
         self._thread.join(timeout_seconds)
         self.points.flush()
-        self.waiting = missing_files(self._paths)
+        self.waiting = missing_files(self._paths, self._commits.look())
         return finished
 
     def _work(self) -> None:
@@ -142,10 +143,11 @@ class MlflowLog:
         self._end_run()
 
     def _catch_up(self) -> None:
-        remove_stale_links(self._paths)
+        log = read_log(self._paths.uploads) if self._run is None else self._log
+        remove_stale_links(self._paths, self._commits.look(), log)
         run = self._open()
         self.points.deliver(run)
-        known = list_commits(self._paths)
+        known = self._commits.look()
         wanted = files_to_have(self._paths, known)
         pending = [(p, sha) for p, sha in wanted.items() if self._log.done.get(p) != sha]
         for done, (relative, sha256) in enumerate(pending):
@@ -191,7 +193,7 @@ class MlflowLog:
         """From a server what the run has no more; from SQLite's folder it is gone already."""
         if self._keep_all or self._store.mlruns is not None:
             return
-        stale = stale_files(self._paths, self._log, list_commits(self._paths))
+        stale = stale_files(self._paths, self._log, self._commits.look())
         if not stale:
             return
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -203,7 +205,7 @@ class MlflowLog:
 
     def _tag_best(self, run: OpenRun) -> None:
         """Say which of the uploaded checkpoints is the best."""
-        best = best_commit(list_commits(self._paths).commits)
+        best = best_commit(self._commits.look().commits)
         path = best.commit.of_kind("checkpoint")[0].path if best else None
         if path is not None and path != self._tagged:
             run.client.set_tag(run.run_id, "best_checkpoint", path)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alphatriangle.data.commits.files import CommitList, list_commits
+from alphatriangle.data.commits.files import CommitList
 from alphatriangle.data.elsewhere.mlflow_store import OpenRun, Store
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.storage import fs
@@ -94,16 +94,16 @@ def files_to_have(paths: PathManager, known: CommitList) -> dict[str, str]:
     wanted: dict[str, str] = {}
     for stored in reversed(known.commits):
         wanted.update({file.path: file.sha256 for file in stored.commit.files})
-        wanted.update(_digest(paths, stored.path))
+        wanted[paths.relative(stored.path)] = stored.sha256
     for path in (paths.run_info, paths.configs):
         wanted.update(_digest(paths, path))
     return wanted
 
 
-def missing_files(paths: PathManager) -> int:
+def missing_files(paths: PathManager, known: CommitList) -> int:
     """How many of them it has not been given."""
     done = read_log(paths.uploads).done
-    wanted = files_to_have(paths, list_commits(paths))
+    wanted = files_to_have(paths, known)
     return sum(done.get(path) != sha256 for path, sha256 in wanted.items())
 
 
@@ -160,20 +160,19 @@ def stale_files(paths: PathManager, log: UploadLog, known: CommitList) -> list[s
     return sorted(set(log.done) - named)
 
 
-def remove_stale_links(paths: PathManager) -> int:
+def remove_stale_links(paths: PathManager, known: CommitList, log: UploadLog) -> int:
     """Remove MLflow's links to files that no commit names, without MLflow: they would hold the
     space that pruning frees. Returns how many. Links of another folder's run are let alone.
 
     Raises:
         OSError: something could not be removed; running it again goes on.
     """
-    log = read_log(paths.uploads)
     if log.artifacts is None or log.folder != str(paths.run.resolve()):
         return 0
     artifacts = Path(log.artifacts)
     if not artifacts.resolve().is_relative_to(paths.mlruns.resolve()):
         return 0
-    stale = stale_files(paths, log, list_commits(paths))
+    stale = stale_files(paths, log, known)
     for relative in stale:
         fs.remove(artifacts / relative)
         remember(paths, log, relative, None)

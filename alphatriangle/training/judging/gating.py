@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from alphatriangle.config import Config
-from alphatriangle.data.commits.files import list_commits, of_step
+from alphatriangle.data.commits.files import of_step
 from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.errors import CommitNotFoundError, DataError
 from alphatriangle.nn import NeuralNetwork
@@ -48,7 +48,7 @@ class Gating:
         self.gate.load_state_dict(state)
         if not same_games:
             self.gate.forget_scores()
-        known = list_commits(self._data.paths)
+        known = self._data.commits.look()
         steps = {s.commit.global_step for s in known.commits}
         if self.gate.best_step not in steps:
             # This run began with a commit of another, whose best it does not have.

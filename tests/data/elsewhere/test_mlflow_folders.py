@@ -12,9 +12,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from alphatriangle.data.commits.files import list_commits
+from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.elsewhere.mlflow_store import tracking_uri
 from alphatriangle.data.elsewhere.mlflow_uploads import read_log, remove_stale_links
+from alphatriangle.data.path_manager import PathManager
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, started
 
@@ -30,6 +32,10 @@ def trained(folder: Path, *, run: str = "tiny", keep_last: int = 5, commits: int
     training.manager.close()
     assert training.manager.uploads_left == 0
     return training
+
+
+def removed_links(paths: PathManager) -> int:
+    return remove_stale_links(paths, list_commits(paths), read_log(paths.uploads))
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -91,10 +97,10 @@ def test_mlflow_holds_what_the_run_holds_and_takes_no_space_of_its_own(tmp_path:
 
     trained(tmp_path, keep_last=9, commits=3)
     assert len(checkpoints()) == 4
-    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
-    assert remove_stale_links(paths) > 0
+    carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=1))
+    assert removed_links(paths) > 0
     assert [p.name for p in checkpoints()] == ["checkpoint_step_7.pkl"]
-    assert remove_stale_links(paths) == 0
+    assert removed_links(paths) == 0
 
 
 def test_a_copy_does_not_prune_the_artifacts_of_the_original(tmp_path: Path) -> None:
@@ -102,8 +108,8 @@ def test_a_copy_does_not_prune_the_artifacts_of_the_original(tmp_path: Path) -> 
     before = contents(tmp_path / "first")
     shutil.copytree(tmp_path / "first", tmp_path / "second", symlinks=True)
     paths = started(tiny_config(tmp_path / "second")).manager.paths
-    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
-    assert remove_stale_links(paths) == 0
+    carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=1))
+    assert removed_links(paths) == 0
     assert contents(tmp_path / "first") == before
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from alphatriangle.config import Config
 from alphatriangle.data import Serializer
 from alphatriangle.data.commits.files import list_commits
+from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.commits.pruning import carry_out_pruning, find_commit, plan_pruning, set_pin
 from alphatriangle.data.commits.retention import CommitFacts, sequences_to_delete
@@ -56,7 +57,7 @@ def test_pruning_leaves_the_files_that_an_unreadable_commit_may_name(config: Con
     stored = list_commits(paths).commits[2]
     content = stored.path.read_bytes()
     stored.path.write_bytes(content[:-9])
-    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
+    carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=1))
     assert steps(paths) == [4]
     stored.path.write_bytes(content)
     check_sound(paths.run, stored)
@@ -69,10 +70,10 @@ def test_what_the_links_lead_to_stays_until_they_move(config: Config) -> None:
     paths = training.manager.paths
     training.manager.close()
     point_link(paths.latest_checkpoint, paths.checkpoint(1))
-    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
+    carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=1))
     assert steps(paths) == [2, 1]
     point_link(paths.latest_checkpoint, paths.checkpoint(2))
-    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
+    carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=1))
     assert steps(paths) == [2]
 
 
@@ -143,10 +144,10 @@ def test_pinned_commits_survive_retention_and_pruning(tmp_path: Path) -> None:
     for _ in range(4):
         training.commit()
     assert steps(paths) == [5, 4, 1]
-    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
+    carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=1))
     assert steps(paths) == [5, 1]
     set_pin(paths, find_commit(paths, 1).commit.sequence, pinned=False)
-    carry_out_pruning(paths, plan_pruning(paths, keep_last=1))
+    carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=1))
     assert steps(paths) == [5]
     rows = training.rows()
     training.manager.close()
@@ -157,7 +158,7 @@ def test_a_plan_says_what_goes_and_touches_nothing(config: Config) -> None:
     training = trained(config)
     paths = training.manager.paths
     before = {p for p in paths.run.rglob("*") if p.is_file()}
-    plan = plan_pruning(paths, keep_last=1)
+    plan = plan_pruning(KnownCommits(paths), keep_last=1)
     assert {p for p in paths.run.rglob("*") if p.is_file()} == before
     assert [s.commit.global_step for s in plan.removed] == [3, 2, 1]
     size = sum(p.stat().st_size for p in before)
@@ -174,7 +175,8 @@ def test_pruning_while_training_goes_on(config: Config) -> None:
     for _ in range(6):
         training.advance()
         training.save()
-        carry_out_pruning(training.manager.paths, plan_pruning(training.manager.paths, keep_last=1))
+        paths = training.manager.paths
+        carry_out_pruning(paths, plan_pruning(KnownCommits(paths), keep_last=1))
         training.manager.flush()
     rows = training.rows()
     training.manager.close()
@@ -188,7 +190,7 @@ def test_damaged_pins_stop_pruning(config: Config) -> None:
     training.manager.close()
     training.manager.paths.pins.write_text("{")
     with pytest.raises(CorruptPinsError):
-        plan_pruning(training.manager.paths, keep_last=1)
+        plan_pruning(KnownCommits(training.manager.paths), keep_last=1)
 
 
 def test_young_commits_can_be_kept() -> None:
@@ -213,7 +215,7 @@ def test_a_fork_shares_the_files_and_goes_its_own_way(config: Config, tmp_path: 
     for file in commit.files:
         assert (fork.run / file.path).samefile(source.run / file.path), "a link, not a copy"
     # What the source removes, the fork keeps.
-    carry_out_pruning(source, plan_pruning(source, keep_last=1))
+    carry_out_pruning(source, plan_pruning(KnownCommits(source), keep_last=1))
     branch = tiny_config(tmp_path, train={"run_name": "branch"})
     state = reload(branch)
     assert state.commit is not None
