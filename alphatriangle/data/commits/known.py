@@ -56,9 +56,12 @@ class KnownCommits:
 
     def _change(self, gone: set[str], new: Iterable[StoredCommit]) -> None:
         # A list of its own: whoever looked before goes on with what was there then.
-        commits = [s for s in self._list.commits if s.path.name not in gone]
-        for name in gone:
-            for file in self._by_name.pop(name).commit.files:
+        commits = self._list.commits
+        leaving = [self._by_name.pop(name) for name in gone]
+        identities = {id(stored) for stored in leaving}
+        commits = [stored for stored in commits if id(stored) not in identities]
+        for stored in leaving:
+            for file in stored.commit.files:
                 self._naming[file.path] -= 1
                 if self._naming[file.path] == 0:
                     del self._naming[file.path], self._files[file.path]

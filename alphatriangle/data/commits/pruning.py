@@ -106,31 +106,44 @@ def plan_pruning(
     """
     known, paths = run.look(), run.paths
     best = best_commit(known.commits)
-    facts = [
-        CommitFacts(s.commit.sequence, s.commit.global_step, s == best, s.commit.created_ns)
-        for s in known.commits
-    ]
+    pinned = read_pins(paths)
+    if held:
+        pinned |= {s.commit.sequence for s in known.commits if s.commit.global_step in held}
     doomed = sequences_to_delete(
-        facts,
+        _facts(known.commits, keep_last, keep_every_steps, best),
         keep_last=keep_last,
         keep_every_steps=keep_every_steps,
-        pinned=read_pins(paths)
-        | {s.commit.sequence for s in known.commits if s.commit.global_step in held},
+        pinned=pinned,
         keep_newer_than_ns=None if keep_days is None else time.time_ns() - int(keep_days * _DAY_NS),
     )
     # Between a commit and its links they still lead to the one before: it stays until they move.
     linked = _link_targets(paths)
-    doomed = {
-        s.commit.sequence
+    removed = [
+        s
         for s in known.commits
         if s.commit.sequence in doomed and not linked & {f.path for f in s.commit.files}
-    }
-    kept = [s for s in known.commits if s.commit.sequence not in doomed]
-    removed = [s for s in known.commits if s.commit.sequence in doomed]
+    ]
+    leaving = {s.commit.sequence for s in removed}
+    kept = [s for s in known.commits if s.commit.sequence not in leaving]
     # An unreadable commit may name any of them.
     files = [] if known.unreadable else run.named_by_these_alone(removed)
     sizes = {f.path: f.size for s in removed for f in s.commit.files}
     return PruningPlan(kept, removed, files, sum(sizes[path] for path in files))
+
+
+def _facts(
+    commits: list[StoredCommit],
+    keep_last: int,
+    keep_every_steps: int | None,
+    best: StoredCommit | None,
+) -> list[CommitFacts]:
+    """What retention has to look at: not the thousands that their steps keep for good."""
+    every = keep_every_steps or 0
+    return [
+        CommitFacts(s.commit.sequence, s.commit.global_step, s is best, s.commit.created_ns)
+        for i, s in enumerate(commits)
+        if i < keep_last or not every or s.commit.global_step % every or not s.commit.global_step
+    ]
 
 
 def _link_targets(paths: PathManager) -> set[str]:
