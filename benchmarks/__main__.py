@@ -11,7 +11,7 @@ from rich.table import Table
 
 from alphatriangle.utils.environment import keep_freed_memory
 
-NAMES = ("game", "search", "together", "scale", "replay", "finite", "persistence", "kept")
+NAMES = ("game", "search", "together", "scale", "replay", "finite", "persistence", "frames", "kept")
 
 
 def main(names: list[str]) -> int:

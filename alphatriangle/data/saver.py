@@ -88,6 +88,17 @@ class Saver:
         """Whether somebody has asked to stop."""
         return bool(self._stop)
 
+    @property
+    def manager(self) -> DataManager:
+        """What is beneath, within the ``with``: :meth:`DataManager.flush` waits for a save.
+
+        Raises:
+            TypeError: the saver is not open.
+        """
+        if self._manager is None:
+            raise TypeError("a saver is used in a with statement")
+        return self._manager
+
     def __enter__(self) -> Self:
         """Take the run.
 
