@@ -186,8 +186,8 @@ MUTANTS = [
     Mutant(
         "digest of a segment that is read",
         "replay/arrow_files.py",
-        "    if sha256 is not None and hashlib",
-        "    if False and hashlib",
+        "    if sha256 is not None and digest",
+        "    if False and digest",
         ROT,
     ),
     Mutant(

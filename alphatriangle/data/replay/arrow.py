@@ -78,7 +78,9 @@ def stored_of(table: pa.Table) -> dict[str, npt.NDArray[Any] | Ragged]:
         if any(_lacks_a_value(chunk) for chunk in column.chunks):
             raise ValueError(f"column {field.name!r}: a value is missing")
         try:
-            stored[field.name] = _column(field, column.combine_chunks())
+            # Of one chunk too it would be a copy.
+            whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+            stored[field.name] = _column(field, whole)
         except (ValueError, TypeError) as e:
             raise ValueError(f"column {field.name!r}: {e}") from e
     if len(stored) != table.num_columns:

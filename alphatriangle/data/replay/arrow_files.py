@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Final
@@ -45,19 +44,22 @@ def read_table(path: Path, sha256: str | None = None) -> tuple[pa.Table, dict[st
     """
     try:
         # Read rather than map: what was checked must be what is used.
-        content = fs.read_bytes(path)
+        content, digest = fs.read_digested(path)
     except FileNotFoundError as e:
         raise CorruptBufferError(path, "the file is missing") from e
     except OSError as e:
         raise reading_failed(path, e, CorruptBufferError) from e
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise CorruptBufferError(path, "its bytes are not those that were saved")
+    table, problem = None, None
     try:
         with pa.ipc.open_file(pa.BufferReader(content)) as reader:
             table = reader.read_all()
         table.validate(full=True)
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as e:
-        raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
+        problem = e
+    if sha256 is not None and digest() != sha256:
+        raise CorruptBufferError(path, "its bytes are not those that were saved") from problem
+    if table is None or problem is not None:
+        raise CorruptBufferError(path, f"not a readable Arrow file: {problem}") from problem
     notes = notes_of(table.schema)
     check_version(path, notes)
     return table.replace_schema_metadata(None), notes

@@ -29,7 +29,7 @@ class SegmentedRows(Sequence[Any]):
         self.codec_name = codec_name
         self._columns: dict[str, npt.NDArray[Any]] | None = None
         # Pieces that have been read and not been asked for yet, by the name of their segment.
-        self._waiting: dict[str, dict[str, npt.NDArray[Any]]] = {}
+        self._waiting: dict[str, list[dict[str, npt.NDArray[Any]]]] = {}
 
     def __len__(self) -> int:
         return self.end - self.first
@@ -68,7 +68,7 @@ class SegmentedRows(Sequence[Any]):
             CorruptBufferError: as :meth:`columns`.
         """
         for ref, part in self._cuts():
-            self._waiting[ref.name] = self._piece(ref, part)
+            self._waiting[ref.name] = self._pieces(ref, part)
 
     def check(self, known: Collection[str]) -> None:
         """Whether all rows can be read; segments that are ``known`` to be sound need only be there
@@ -82,7 +82,7 @@ class SegmentedRows(Sequence[Any]):
                 check_segment(self.folder / ref.name, ref)
 
     def pieces(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """The rows segment by segment, each checked and read when it is its turn, if it has not
+        """The rows in pieces, each segment checked and read when it is its turn, if it has not
         been.
 
         Raises:
@@ -90,7 +90,7 @@ class SegmentedRows(Sequence[Any]):
         """
         for ref, part in self._cuts():
             waiting = self._waiting.pop(ref.name, None)
-            yield self._piece(ref, part) if waiting is None else waiting
+            yield from self._pieces(ref, part) if waiting is None else waiting
 
     def _cuts(self) -> Iterator[tuple[SegmentRef, slice]]:
         """The segments, and which of their rows are meant."""
@@ -103,11 +103,17 @@ class SegmentedRows(Sequence[Any]):
         if position != self.end:
             raise CorruptBufferError(self.folder, f"row {position} is in no segment")
 
-    def _piece(self, ref: SegmentRef, part: slice) -> dict[str, npt.NDArray[Any]]:
+    def _pieces(self, ref: SegmentRef, part: slice) -> list[dict[str, npt.NDArray[Any]]]:
         path = self.folder / ref.name
-        columns = read_segment(path, ref.sha256)
-        if row_count(columns) != ref.end - ref.first:
-            raise CorruptBufferError(
-                path, f"it holds {row_count(columns)} rows, not {ref.end - ref.first}"
-            )
-        return cut(columns, part)
+        pieces = read_segment(path, ref.sha256)
+        count = sum(map(row_count, pieces))
+        if count != ref.end - ref.first:
+            raise CorruptBufferError(path, f"it holds {count} rows, not {ref.end - ref.first}")
+        found, start = [], 0
+        for piece in pieces:
+            rows = row_count(piece)
+            wanted = slice(max(part.start - start, 0), max(part.stop - start, 0))
+            if row_count(here := cut(piece, wanted)) > 0:
+                found.append(here)
+            start += rows
+        return found

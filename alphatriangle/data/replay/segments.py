@@ -66,8 +66,9 @@ def _codec_name(path: Path, notes: dict[str, str]) -> str:
     return FORMAT_1 if check_version(path, notes) == 1 else notes.get("codec", PLAIN)
 
 
-def read_segment(path: Path, sha256: str | None = None) -> dict[str, npt.NDArray[Any]]:
-    """The rows of a segment, bit for bit those written; with ``sha256`` its bytes must be those.
+def read_segment(path: Path, sha256: str | None = None) -> list[dict[str, npt.NDArray[Any]]]:
+    """The rows of a segment, bit for bit those written, in pieces as they were written: to join
+    them takes longer than to read them. With ``sha256`` its bytes must be those.
 
     Raises:
         CorruptBufferError: the file is missing, damaged or of another kind.
@@ -75,7 +76,10 @@ def read_segment(path: Path, sha256: str | None = None) -> dict[str, npt.NDArray
         UnsupportedFormatError: a newer version wrote it.
     """
     table, notes = read_table(path, sha256)
-    return _decoded(path, codec_named(_codec_name(path, notes)), table)
+    codec = codec_named(_codec_name(path, notes))
+    # A segment of no rows still has columns.
+    batches = [pa.Table.from_batches([batch]) for batch in table.to_batches()] or [table]
+    return [_decoded(path, codec, batch) for batch in batches]
 
 
 def _decoded(path: Path, codec: Codec, table: pa.Table) -> dict[str, npt.NDArray[Any]]:

@@ -129,6 +129,21 @@ def read_bytes(path: Path) -> bytes:
         return f.read()
 
 
+def read_digested(path: Path) -> tuple[bytes, Callable[[], str]]:
+    """All of a file, and what waits for its sha256 (hex).
+
+    Of a large file it is made on a thread, beside whatever the caller does with the bytes.
+    """
+    content = read_bytes(path)
+    if len(content) < _WORTH_A_THREAD:
+        digest = hashlib.sha256(content).hexdigest()
+        return content, lambda: digest
+    helper = ThreadPoolExecutor(1, thread_name_prefix="digest")
+    made = helper.submit(lambda: hashlib.sha256(content).hexdigest())
+    helper.shutdown(wait=False)
+    return content, made.result
+
+
 def digest_of(path: Path) -> FileDigest:
     """Digest a file as it is now."""
     sha256 = hashlib.sha256()

@@ -19,6 +19,7 @@ from alphatriangle.data.replay.segments import SegmentRef, read_segment, write_s
 from alphatriangle.data.schemas import FORMAT_1
 from alphatriangle.data.storage import fs
 from alphatriangle.features import experiences_from_rows
+from alphatriangle.utils.columns import joined
 from alphatriangle.utils.types import Episode, Rows
 from tests.features.test_encoder import assert_same_rows, random_rows
 
@@ -28,7 +29,7 @@ def write_rows(path: Path, rows: Rows, first: int) -> fs.FileDigest:
 
 
 def read_rows(path: Path) -> Rows:
-    return Rows(**read_segment(path))
+    return Rows(**joined(read_segment(path)))
 
 
 def sequence(folder: Path, refs: list[SegmentRef], first: int, end: int) -> SegmentedRows:
