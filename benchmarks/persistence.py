@@ -26,7 +26,7 @@ _PEERS = {
     "naive": "pickle of a list of tuples, two copies",
     "torch.save": "torch.save of everything",
     "dcp": "torch DCP async_save of everything",
-    "torchrl": "TorchRL dumps (no priorities)",
+    "torchrl": "TorchRL Checkpoint (no priorities)",
 }
 
 

@@ -228,11 +228,12 @@ def dcp(state: TrainingState, folder: Path) -> dict[str, Any]:
 
 
 def torchrl(state: TrainingState, folder: Path) -> dict[str, Any]:
-    """TorchRL's buffer with the same columns, dumps and loads; torch.save for the weights.
+    """TorchRL's Checkpoint of network, optimizer, generators and its buffer of the same columns.
 
     Uniform, without priorities: its compiled sum tree does not load beside every torch build.
     """
     from tensordict import TensorDict
+    from torchrl.checkpoint import Checkpoint, GlobalRNGState
     from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
     tensors = _tensors(state)
@@ -244,19 +245,24 @@ def torchrl(state: TrainingState, folder: Path) -> dict[str, Any]:
 
     buffer = make()
     buffer.extend(TensorDict(columns, [count]))
-    weights = {"model": tensors["model"], "optimizer": tensors["optimizer"]}
 
-    def save() -> None:
-        buffer.dumps(folder / "replay")
-        torch.save(weights, folder / "weights.pt")
+    def checkpoint(replay: Any) -> Any:
+        return Checkpoint(
+            model=state.network.model,
+            optimizer=state.trainer.optimizer,
+            replay=replay,
+            rng=GlobalRNGState(),
+        )
+
+    path = folder / "checkpoint"
+    whole = checkpoint(buffer)
 
     def load() -> None:
         fresh = make()
-        fresh.loads(folder / "replay")
-        torch.load(folder / "weights.pt")
+        checkpoint(fresh).load(path)
         fresh.sample()
 
-    return _blocking(folder, save, load)
+    return _blocking(folder, lambda: whole.save(path), load)
 
 
 PEERS = {"naive": naive, "torch.save": torch_save, "dcp": dcp, "torchrl": torchrl}
