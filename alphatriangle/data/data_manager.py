@@ -12,13 +12,13 @@ from typing import Any
 from alphatriangle.config import PersistenceConfig, TrainConfig
 from alphatriangle.data.commits.capture import (
     Capture,
-    Staging,
     Stateful,
     stats_state,
 )
 from alphatriangle.data.commits.files import best_commit, has_begun, list_commits, of_step, without
 from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.loading import load_commit, load_newest
+from alphatriangle.data.commits.staging import Staging
 from alphatriangle.data.commits.writer import CommitWriter, SaveReport
 from alphatriangle.data.elsewhere.mlflow_log import MlflowLog, MlflowStatus
 from alphatriangle.data.elsewhere.mlflow_points import MlflowPoints

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from alphatriangle.data.commits.capture import Staging, stats_state
+from alphatriangle.data.commits.capture import stats_state
 from alphatriangle.data.commits.digest import value_digest
+from alphatriangle.data.commits.staging import Staging
 from alphatriangle.utils.types import Rows
 from tests.features.test_encoder import assert_same_rows, random_rows
 

@@ -28,9 +28,9 @@ import torch
 
 from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data import CheckpointData, DataManager, Serializer
-from alphatriangle.data.commits.capture import Staging
 from alphatriangle.data.commits.digest import value_digest
 from alphatriangle.data.commits.loading import load_for_reading
+from alphatriangle.data.commits.staging import Staging
 from alphatriangle.data.errors import DataError, SaveFailedError, StateTypeError
 from alphatriangle.data.state_types import rebuilt
 from tests.data.helpers import started
