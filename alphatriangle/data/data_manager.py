@@ -13,11 +13,12 @@ from alphatriangle.config import PersistenceConfig, TrainConfig
 from alphatriangle.data.commits.capture import (
     Capture,
     Stateful,
+    capture_replay,
     stats_state,
 )
-from alphatriangle.data.commits.files import best_commit, has_begun, list_commits, of_step, without
+from alphatriangle.data.commits.files import best_commit, has_begun, of_step, without
 from alphatriangle.data.commits.known import KnownCommits
-from alphatriangle.data.commits.loading import load_commit, load_newest
+from alphatriangle.data.commits.loading import load_explicit, load_newest
 from alphatriangle.data.commits.staging import Staging
 from alphatriangle.data.commits.writer import CommitWriter, SaveReport
 from alphatriangle.data.elsewhere.mlflow_log import MlflowLog, MlflowStatus
@@ -25,14 +26,12 @@ from alphatriangle.data.elsewhere.mlflow_points import MlflowPoints
 from alphatriangle.data.elsewhere.mlflow_store import RunDescription, choose_store
 from alphatriangle.data.elsewhere.mlflow_uploads import missing_files
 from alphatriangle.data.errors import (
-    ColumnsError,
     RunExistsError,
     SaveFailedError,
-    StateMismatchError,
 )
 from alphatriangle.data.path_manager import PathManager, new_run_name
 from alphatriangle.data.records import RunInfo
-from alphatriangle.data.replay.source import CapturedReplay, ReplaySource
+from alphatriangle.data.replay.source import ReplaySource
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
     latest_run,
@@ -40,13 +39,12 @@ from alphatriangle.data.runs.summary import (
     run_to_continue,
     summarize_runs,
 )
-from alphatriangle.data.schemas import BufferData, LoadedTrainingState
+from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.lock import RunLock
-from alphatriangle.utils.columns import schema_change, schema_of
 from alphatriangle.utils.global_rng import rng_state
 from alphatriangle.utils.types import Episode
 
@@ -185,7 +183,7 @@ class DataManager:
             DataError: an explicit path is missing or damaged.
         """
         # What was asked for by path is read first: if it cannot be, no run has been begun.
-        explicit = self._load_explicit()
+        explicit = load_explicit(self.persist_config, self.train_config, self.serializer)
         if explicit is None and self.train_config.auto_resume_latest:
             self._fork_latest()
         self.paths.make_folders()
@@ -227,35 +225,6 @@ class DataManager:
             best = best_commit(before)
             self._best_sequence = best.commit.sequence if best else None
         return state
-
-    def _load_explicit(self) -> LoadedTrainingState | None:
-        checkpoint_path = self.train_config.load_checkpoint_path
-        buffer_path = self.train_config.load_buffer_path
-        if checkpoint_path is None and buffer_path is None:
-            return None
-        state = LoadedTrainingState(source=checkpoint_path or buffer_path)
-        if checkpoint_path is not None:
-            path = Path(checkpoint_path).expanduser()
-            state.checkpoint_data = self.serializer.load_checkpoint(path)
-            if buffer_path is None:
-                state.buffer_data = self._buffer_beside(path.resolve())
-        if buffer_path is not None:
-            path = Path(buffer_path).expanduser()
-            state.buffer_data = self.serializer.load_buffer(path)
-        return state
-
-    def _buffer_beside(self, checkpoint: Path) -> BufferData | None:
-        """The buffer of the commit that names ``checkpoint``, where it lies in a run."""
-        run = checkpoint.parent.parent
-        names = (self.persist_config.checkpoint_dir_name, self.persist_config.runs_dir_name)
-        if (checkpoint.parent.name, run.parent.name) != names:
-            return None
-        elsewhere = self.persist_config.model_copy(update={"root_data_dir": run.parent.parent})
-        paths = PathManager(elsewhere, run.name)
-        for stored in list_commits(paths).commits:
-            if any(run / f.path == checkpoint for f in stored.commit.files):
-                return load_commit(paths, stored, self.serializer, []).buffer_data
-        return None
 
     def write_run_info(self, info: RunInfo) -> None:
         """Record what the run is.
@@ -420,7 +389,16 @@ class DataManager:
             "components": {name: staging.copy(p.state_dict()) for name, p in components.items()},
             "rng_state": rng_state(),
         }
-        replay = None if buffer is None else self._capture_replay(buffer)
+        replay = None
+        if buffer is not None:
+            lineage = buffer.counters()["lineage"]
+            replay = capture_replay(
+                staging,
+                buffer,
+                self._writer.rows_written(lineage),
+                self._writer.columns_of(lineage),
+                f"the replay of run {self.run_name!r}",
+            )
         staging.finish()
         failpoint("capture.end")
         self._episodes_in_flight = len(self._unsaved_episodes)
@@ -435,41 +413,6 @@ class DataManager:
             best_sequence=self._best_sequence,
             allow_not_finite=allow_not_finite,
             held=frozenset(self.held),
-        )
-
-    def _capture_replay(self, buffer: ReplaySource) -> CapturedReplay:
-        """
-        Raises:
-            ColumnsError: its columns cannot be saved, or are not those of the rows before them.
-            StateMismatchError: it lacks rows that were saved of it.
-        """
-        assert self._writer is not None
-        staging, counters = self._staging, buffer.counters()
-        first = max(buffer.oldest, self._writer.rows_written(counters["lineage"]))
-        if first > buffer.total_added:
-            raise StateMismatchError(
-                f"the replay of run {self.run_name!r} has {buffer.total_added} rows, and {first} "
-                "have been saved: load what was saved into it first"
-            )
-        pieces = buffer.row_views(first, buffer.total_added)
-        try:
-            schema = schema_of(pieces[0])
-        except ValueError as e:
-            raise ColumnsError(f"the replay of run {self.run_name!r} cannot be saved: {e}") from e
-        before = self._writer.columns_of(counters["lineage"])
-        if before and (change := schema_change(before, schema)):
-            raise ColumnsError(
-                f"the replay of run {self.run_name!r} has rows already, and {change}; "
-                "begin another run with the new columns"
-            )
-        mutable = buffer.mutable_views().items()
-        return CapturedReplay(
-            codec_name=buffer.codec_name,
-            schema=schema,
-            counters=counters,
-            mutable={name: staging.concatenate(views) for name, views in mutable},
-            new_rows=staging.columns(pieces),
-            first_new_row=first,
         )
 
     def mark_best(self, step: int) -> None:

@@ -154,9 +154,9 @@ MUTANTS = [
     ),
     Mutant(
         "columns of a lineage do not change",
-        "data_manager.py",
-        "        if before and (change := schema_change(before, schema)):",
-        "        if False and (change := schema_change(before, schema)):",
+        "commits/capture.py",
+        "    if columns and (change := schema_change(columns, schema)):",
+        "    if False and (change := schema_change(columns, schema)):",
         STATE,
     ),
     Mutant(

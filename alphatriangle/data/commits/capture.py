@@ -19,8 +19,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alphatriangle.data.replay.source import CapturedReplay
+from alphatriangle.data.commits.staging import Staging
+from alphatriangle.data.errors import ColumnsError, StateMismatchError
+from alphatriangle.data.replay.source import CapturedReplay, ReplaySource
 from alphatriangle.data.schemas import CheckpointData
+from alphatriangle.utils.columns import Schema, schema_change, schema_of
 from alphatriangle.utils.types import Episode
 
 logger = logging.getLogger(__name__)
@@ -72,6 +75,45 @@ class Capture:
             versions=library_versions(),
             **self.fields,
         )
+
+
+def capture_replay(
+    staging: Staging, buffer: ReplaySource, written: int, columns: Schema, name: str
+) -> CapturedReplay:
+    """Copy what has to be saved of a replay that messages call ``name``.
+
+    ``written``: the first row that is in no segment yet; ``columns``: of its rows so far, empty
+    while nothing is known of them.
+
+    Raises:
+        ColumnsError: its columns cannot be saved, or are not those of the rows before them.
+        StateMismatchError: it lacks rows that were saved of it.
+    """
+    counters = buffer.counters()
+    first = max(buffer.oldest, written)
+    if first > buffer.total_added:
+        raise StateMismatchError(
+            f"{name} has {buffer.total_added} rows, and {first} have been saved: load what was "
+            "saved into it first"
+        )
+    pieces = buffer.row_views(first, buffer.total_added)
+    try:
+        schema = schema_of(pieces[0])
+    except ValueError as e:
+        raise ColumnsError(f"{name} cannot be saved: {e}") from e
+    if columns and (change := schema_change(columns, schema)):
+        raise ColumnsError(
+            f"{name} has rows already, and {change}; begin another run with the new columns"
+        )
+    mutable = buffer.mutable_views().items()
+    return CapturedReplay(
+        codec_name=buffer.codec_name,
+        schema=schema,
+        counters=counters,
+        mutable={name: staging.concatenate(views) for name, views in mutable},
+        new_rows=staging.columns(pieces),
+        first_new_row=first,
+    )
 
 
 def stats_state(collector: Any) -> Callable[[], dict[str, Any]]:

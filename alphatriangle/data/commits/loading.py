@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from alphatriangle.config import PersistenceConfig
+from alphatriangle.config import PersistenceConfig, TrainConfig
 from alphatriangle.data.commits.files import (
     CommitList,
     StoredCommit,
@@ -24,7 +24,7 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.path_manager import PathManager, existing_run
 from alphatriangle.data.records import RejectedCommit
-from alphatriangle.data.schemas import LoadedTrainingState
+from alphatriangle.data.schemas import BufferData, LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 
 logger = logging.getLogger(__name__)
@@ -116,3 +116,43 @@ def load_for_reading(
 
 def _some_are_gone(commits: Iterable[Path]) -> bool:
     return any(not path.exists() for path in commits)
+
+
+def load_explicit(
+    persist_config: PersistenceConfig, train_config: TrainConfig, serializer: Serializer
+) -> LoadedTrainingState | None:
+    """What ``load_checkpoint_path`` and ``load_buffer_path`` name; None without either.
+
+    A checkpoint that lies in a run comes with the buffer of its commit.
+
+    Raises:
+        DataError: one of them is missing or damaged.
+    """
+    checkpoint_path, buffer_path = train_config.load_checkpoint_path, train_config.load_buffer_path
+    if checkpoint_path is None and buffer_path is None:
+        return None
+    state = LoadedTrainingState(source=checkpoint_path or buffer_path)
+    if checkpoint_path is not None:
+        path = Path(checkpoint_path).expanduser()
+        state.checkpoint_data = serializer.load_checkpoint(path)
+        if buffer_path is None:
+            state.buffer_data = _buffer_beside(path.resolve(), persist_config, serializer)
+    if buffer_path is not None:
+        state.buffer_data = serializer.load_buffer(Path(buffer_path).expanduser())
+    return state
+
+
+def _buffer_beside(
+    checkpoint: Path, persist_config: PersistenceConfig, serializer: Serializer
+) -> BufferData | None:
+    """The buffer of the commit that names ``checkpoint``, where it lies in a run."""
+    run = checkpoint.parent.parent
+    names = (persist_config.checkpoint_dir_name, persist_config.runs_dir_name)
+    if (checkpoint.parent.name, run.parent.name) != names:
+        return None
+    elsewhere = persist_config.model_copy(update={"root_data_dir": run.parent.parent})
+    paths = PathManager(elsewhere, run.name)
+    for stored in list_commits(paths).commits:
+        if any(run / f.path == checkpoint for f in stored.commit.files):
+            return load_commit(paths, stored, serializer, []).buffer_data
+    return None
