@@ -88,6 +88,7 @@ def test_a_loop_that_is_killed_goes_on_exactly(tmp_path: Path) -> None:
 
 
 LOOPS = {
+    "sb3_dqn": ("sb3-dqn", 1500),
     "supervised_loop": ("supervised", 120),
 }
 """Loops on what others wrote: the name of its run, and its steps."""
