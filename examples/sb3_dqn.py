@@ -17,7 +17,6 @@ Three things are as they are for exactness:
 import sys
 from typing import Any
 
-import numpy as np
 from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import DQN
@@ -129,7 +128,6 @@ def main(folder: str, steps: int) -> None:
             model.learn(
                 steps - start,
                 callback=SaveBetweenIterations(saver),
-                log_interval=None,
                 reset_num_timesteps=False,
             )
             saver.save(model.num_timesteps)
