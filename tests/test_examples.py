@@ -89,6 +89,7 @@ def test_a_loop_that_is_killed_goes_on_exactly(tmp_path: Path) -> None:
 
 LOOPS = {
     "cleanrl_dqn": ("cleanrl-dqn", 2000),
+    "openspiel_alphazero": ("connect-four", 60),
     "sb3_dqn": ("sb3-dqn", 1500),
     "supervised_loop": ("supervised", 120),
 }
