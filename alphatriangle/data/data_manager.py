@@ -31,6 +31,7 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.path_manager import PathManager, new_run_name
 from alphatriangle.data.records import RunInfo
+from alphatriangle.data.replay.segments import RowsKind
 from alphatriangle.data.replay.source import CapturedReplay, ReplaySource
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
@@ -45,7 +46,7 @@ from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.lock import RunLock
-from alphatriangle.utils.columns import schema_change, schema_of
+from alphatriangle.utils.columns import schema_of
 from alphatriangle.utils.global_rng import rng_state
 from alphatriangle.utils.types import Episode
 
@@ -217,9 +218,9 @@ class DataManager:
         self._writer.remove_garbage()
         if state.commit is not None:
             buffer = state.buffer_data
-            lineage, columns = (buffer.lineage, buffer.schema_of_rows) if buffer else (None, {})
+            kind = RowsKind(buffer.codec, buffer.schema_of_rows) if buffer else None
             commit = without(state.commit, state.damaged_recordings)
-            self._writer.continue_from(commit, lineage, columns)
+            self._writer.continue_from(commit, buffer.lineage if buffer else None, kind)
             before = [s for s in known.commits if s.commit.sequence <= state.commit.sequence]
             best = best_commit(before)
             self._best_sequence = best.commit.sequence if best else None
@@ -449,22 +450,23 @@ class DataManager:
                 "have been saved: load what was saved into it first"
             )
         pieces = buffer.row_views(first, buffer.total_added)
+        mutable = buffer.mutable_views()
         try:
-            schema = schema_of(pieces[0])
+            kind = RowsKind(buffer.codec_name, schema_of(pieces[0]))
+            if mutable:
+                schema_of({name: views[0] for name, views in mutable.items()})
         except ValueError as e:
             raise ColumnsError(f"the replay of run {self.run_name!r} cannot be saved: {e}") from e
-        before = self._writer.columns_of(counters["lineage"])
-        if before and (change := schema_change(before, schema)):
+        before = self._writer.rows_of(counters["lineage"])
+        if before and (change := before.change(kind)):
             raise ColumnsError(
                 f"the replay of run {self.run_name!r} has rows already, and {change}; "
                 "begin another run with the new columns"
             )
-        mutable = buffer.mutable_views().items()
         return CapturedReplay(
-            codec_name=buffer.codec_name,
-            schema=schema,
+            kind=kind,
             counters=counters,
-            mutable={name: staging.concatenate(views) for name, views in mutable},
+            mutable={name: staging.concatenate(views) for name, views in mutable.items()},
             new_rows=staging.columns(pieces),
             first_new_row=first,
         )
