@@ -31,6 +31,7 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.path_manager import PathManager, new_run_name
 from alphatriangle.data.records import RunInfo
+from alphatriangle.data.replay.segments import RowsKind
 from alphatriangle.data.replay.source import ReplaySource
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
@@ -218,9 +219,9 @@ class DataManager:
         self._writer.remove_garbage()
         if state.commit is not None:
             buffer = state.buffer_data
-            lineage, columns = (buffer.lineage, buffer.schema_of_rows) if buffer else (None, {})
+            kind = RowsKind(buffer.codec, buffer.schema_of_rows) if buffer else None
             commit = without(state.commit, state.damaged_recordings)
-            self._writer.continue_from(commit, lineage, columns)
+            self._writer.continue_from(commit, buffer.lineage if buffer else None, kind)
             before = [s for s in known.commits if s.commit.sequence <= state.commit.sequence]
             best = best_commit(before)
             self._best_sequence = best.commit.sequence if best else None
@@ -396,7 +397,7 @@ class DataManager:
                 staging,
                 buffer,
                 self._writer.rows_written(lineage),
-                self._writer.columns_of(lineage),
+                self._writer.rows_of(lineage),
                 f"the replay of run {self.run_name!r}",
             )
         staging.finish()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WrapValidator
 
 from alphatriangle.data.records import Commit, DamagedFile, RejectedCommit
 from alphatriangle.utils.columns import Column
@@ -72,11 +72,11 @@ class BufferData(BaseModel):
     lineage: str | None = None
     """Whose row numbers these are: segments may hold rows of one lineage only."""
     priorities: npt.NDArray[np.float32] | None = None
-    codec: str = FORMAT_1
+    codec: StrictStr = FORMAT_1
     """How the rows are coded in their segments."""
-    columns: dict[str, tuple[str, tuple[int, ...]]] = Field(default_factory=dict)
+    columns: dict[StrictStr, tuple[StrictStr, tuple[StrictInt, ...]]] = Field(default_factory=dict)
     """What the rows are: name -> dtype and shape."""
-    mutable: dict[str, Any] = Field(default_factory=dict)
+    mutable: dict[StrictStr, Any] = Field(default_factory=dict)
     """Columns [N, ...] that change, oldest row first."""
     counters: dict[str, Any] = Field(default_factory=dict)
     """What else the replay counts."""
@@ -98,7 +98,7 @@ class BufferData(BaseModel):
 
     @property
     def schema_of_rows(self) -> dict[str, Column]:
-        """``columns``, typed; empty where the codec fixes them."""
+        """``columns``, typed; empty in format version 1, whose codec fixes them."""
         return {name: Column(*kind) for name, kind in self.columns.items()}
 
     def buffer_state(self) -> dict[str, Any]:

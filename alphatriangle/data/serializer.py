@@ -37,14 +37,16 @@ from alphatriangle.data.errors import (
 from alphatriangle.data.json_files import Record, check_format, read_bytes
 from alphatriangle.data.places import place_of
 from alphatriangle.data.replay.rows import SegmentedRows
-from alphatriangle.data.replay.segments import SegmentRef
+from alphatriangle.data.replay.segments import RowsKind, SegmentRef, codec_of_file
 from alphatriangle.data.replay.source import CapturedReplay
 from alphatriangle.data.schemas import FORMAT_1, BufferData, CheckpointData
 from alphatriangle.data.storage import fs
+from alphatriangle.utils.columns import check_schema, schema_of
 from alphatriangle.utils.flat import FlatState
 
 _PROTOCOL: Final = 5
 _SEGMENTS_TAG: Final = "alphatriangle.segments"
+_ROW_NUMBERS: Final = 2**63
 _SEGMENT_NAME: Final = re.compile(r"\w[\w.-]*\.arrow", re.ASCII)
 
 # What damaged bytes make the unpickler or the validation raise.
@@ -160,16 +162,16 @@ def _segments_from_id(pid: Any, path: Path) -> SegmentedRows:
             for item in items:
                 match item:
                     case (str(name), int(ref_first), int(ref_end), str(sha256)) if (
-                        _SEGMENT_NAME.fullmatch(name)
+                        _SEGMENT_NAME.fullmatch(name) and 0 <= ref_first <= ref_end < _ROW_NUMBERS
                     ):
                         refs.append(SegmentRef(name, ref_first, ref_end, sha256))
                     case _:
                         raise CorruptBufferError(path, f"it names a segment as {item!r}")
-            if not 0 <= first <= end:
+            if not 0 <= first <= end < _ROW_NUMBERS:
                 raise CorruptBufferError(path, f"it names the rows [{first}, {end})")
             folder = path.resolve().parent / "segments"
-            # How they are coded stands in the record around them.
-            return SegmentedRows(folder, refs, first, end, FORMAT_1)
+            # What they are stands in the record around them.
+            return SegmentedRows(folder, refs, first, end, RowsKind(FORMAT_1, {}))
     raise CorruptBufferError(path, f"it has an unknown persistent ID {str(pid)[:80]!r}")
 
 
@@ -222,15 +224,17 @@ class Serializer:
         Raises:
             BufferNotFoundError: there is no such file.
             CorruptBufferError: it is damaged, not a buffer, or a segment is.
+            UnknownCodecError: how its rows are coded is not known here.
             UnsafePickleError: it names something a buffer does not need.
             UnsupportedFormatError: a newer version wrote it.
         """
         if not path.exists():
             raise BufferNotFoundError(f"there is no buffer file {path}")
         data = self._load(path, BufferData, CorruptBufferError, trusted)
-        if isinstance(data.buffer_list, SegmentedRows):
-            data.buffer_list.codec_name = data.codec
         _check_rows(data, path)
+        _check_format_2(data, path)
+        if isinstance(data.buffer_list, SegmentedRows):
+            data.buffer_list.kind = RowsKind(data.codec, data.schema_of_rows)
         return data
 
     def save_config_json(self, configs: dict[str, Any], path: Path) -> fs.FileDigest:
@@ -280,12 +284,12 @@ def buffer_record(
     counters = dict(replay.counters)
     first, end = counters.pop("oldest"), counters.pop("total_added")
     common = {
-        "buffer_list": SegmentedRows(segments_folder, refs, first, end, replay.codec_name),
+        "buffer_list": SegmentedRows(segments_folder, refs, first, end, replay.kind),
         "total_added": end,
         "oldest": first,
         **{name: counters.pop(name) for name in ("capacity", "cursor", "lineage")},
     }
-    if replay.codec_name == FORMAT_1:
+    if replay.kind.codec_name == FORMAT_1:
         return BufferData(
             **common,
             max_priority=counters["max_priority"],
@@ -295,8 +299,8 @@ def buffer_record(
     return BufferData(
         format_version=2,
         **common,
-        codec=replay.codec_name,
-        columns={name: tuple(kind) for name, kind in replay.schema.items()},
+        codec=replay.kind.codec_name,
+        columns={name: tuple(kind) for name, kind in replay.kind.schema.items()},
         mutable=replay.mutable,
         counters=counters,
     )
@@ -367,11 +371,38 @@ def _check_rows(data: BufferData, path: Path) -> None:
     state = data.buffer_state()
     if data.oldest is not None and state["oldest"] != data.oldest:
         raise CorruptBufferError(path, f"{count} rows, but the counters say otherwise")
+    numbers = (state["oldest"], state["total_added"])
+    if not 0 <= numbers[0] <= numbers[1] < _ROW_NUMBERS:
+        raise CorruptBufferError(path, "its counters are no numbers of rows")
+    if isinstance(items, SegmentedRows) and (items.first, items.end) != numbers:
+        raise CorruptBufferError(
+            path, f"rows [{items.first}, {items.end}), but the counters say {list(numbers)}"
+        )
     if data.priorities is not None and data.priorities.shape != (count,):
         raise CorruptBufferError(path, f"{data.priorities.shape} priorities for {count} rows")
+
+
+def _check_format_2(data: BufferData, path: Path) -> None:
+    """What version 1 does not have, and only version 2 does: columns, fixed and mutable."""
+    if data.format_version == 1:
+        if data.codec != FORMAT_1 or data.columns or data.mutable or data.counters:
+            raise CorruptBufferError(path, "it has columns, which are of format version 2")
+        return
+    if data.codec == FORMAT_1 or not isinstance(data.buffer_list, SegmentedRows):
+        raise CorruptBufferError(path, "its rows are of format version 1, it says 2")
+    codec_of_file(path, data.codec)
+    try:
+        check_schema(data.schema_of_rows)
+    except ValueError as e:
+        raise CorruptBufferError(path, str(e)) from e
+    count = len(data.buffer_list)
     for name, values in data.mutable.items():
         if not isinstance(values, np.ndarray) or values.shape[:1] != (count,):
             raise CorruptBufferError(path, f"its column {name!r} has not {count} rows")
+        try:
+            schema_of({name: values})
+        except ValueError as e:
+            raise CorruptBufferError(path, f"of those that change, {e}") from e
 
 
 def _experience_problem(item: object) -> str | None:

@@ -5,6 +5,7 @@ The names, dtypes and shapes of the arrays are the schema; there is none to be f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,9 @@ Columns = Mapping[str, npt.NDArray[Any]]
 """Name -> [N, ...], N the same for all."""
 
 _PLAIN: Final = "biufc"
+_MOST_AXES: Final = 63
+_MOST_ELEMENTS: Final = 2**31 - 1
+"""Of a row: what NumPy and Arrow have room for."""
 
 
 class Ragged(NamedTuple):
@@ -69,6 +73,26 @@ def schema_of(columns: Columns) -> dict[str, Column]:
 _PLAIN_NAMES: Final = frozenset(
     np.dtype(code).name for code in ("?", *"bhilq", *"BHILQ", *"efd", *"FD")
 )
+
+
+def check_schema(schema: Schema) -> None:
+    """Whether :func:`schema_of` could have said this; nothing as large as it says is made.
+
+    Raises:
+        ValueError: it could not; the message names the column.
+    """
+    if not schema:
+        raise ValueError("there is no column")
+    for name, (dtype, shape) in schema.items():
+        if not name:
+            raise ValueError("a column has no name")
+        if dtype not in _PLAIN_NAMES:
+            raise ValueError(f"column {name!r} has the dtype {dtype!r}, not plain numbers")
+        sizes = (1, *shape)
+        # One by one first: the product of numbers without end takes time without end.
+        possible = len(shape) <= _MOST_AXES and 1 <= min(sizes) <= max(sizes) <= _MOST_ELEMENTS
+        if not possible or math.prod(sizes) > _MOST_ELEMENTS:
+            raise ValueError(f"column {name!r} has rows of a shape that no array has")
 
 
 def schema_change(before: Schema, now: Schema) -> str | None:

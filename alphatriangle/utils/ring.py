@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from alphatriangle.utils.columns import Columns, row_count, schema_change, schema_of
+from alphatriangle.utils.columns import Column, Columns, row_count, schema_change, schema_of
 
 Kind = Any
 """Of a column: a dtype for numbers, or (dtype, shape of a row)."""
@@ -181,6 +181,8 @@ class Ring:
             ValueError: the columns are others, or the number of rows is not what the state says.
         """
         total, oldest = int(state["total_added"]), int(state["oldest"])
+        saved = state["mutable"]
+        self._check_mutable(saved, total - oldest)
         first = max(oldest, total - self.capacity)
         fixed = {n: kind for n, kind in self._schema.items() if n not in self._mutable}
         number = oldest
@@ -194,16 +196,24 @@ class Ring:
             number += row_count(piece)
         if number != total:
             raise ValueError(f"{number - oldest} rows for a ring of rows [{oldest}, {total})")
-        saved = state["mutable"]
+        self.total_added, self.oldest = total, first
+        self.lineage = state["lineage"] or uuid.uuid4().hex
+        for name, values in saved.items():
+            self._write(first, {name: values[first - oldest :]})
+
+    def _check_mutable(self, saved: Columns, count: int) -> None:
         if set(saved) != set(self._mutable):
             raise ValueError(
                 f"the replay was saved with the mutable columns {sorted(saved)}, "
                 f"this ring has {sorted(self._mutable)}"
             )
-        self.total_added, self.oldest = total, first
-        self.lineage = state["lineage"] or uuid.uuid4().hex
+        kinds = {name: self._schema[name] for name in self._mutable}
+        change = schema_change({n: Column.of(values) for n, values in saved.items()}, kinds)
+        if change is not None:
+            raise ValueError(f"the replay was saved with other mutable columns: {change}")
         for name, values in saved.items():
-            self._write(first, {name: values[first - oldest :]})
+            if len(values) != count:
+                raise ValueError(f"{len(values)} values of column {name!r} for {count} rows")
 
 
 def _zeros(capacity: int, kind: Kind) -> npt.NDArray[Any]:

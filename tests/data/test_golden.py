@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from alphatriangle.config import PersistenceConfig, TrainConfig, build
-from alphatriangle.data import DataManager, Serializer
+from alphatriangle.data import DataManager, Saver, Serializer
 from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
@@ -19,21 +20,23 @@ from alphatriangle.features import rows_from_experiences
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.training.setup import restore_learner
 from tests.data.helpers import Training
+from tests.golden import make_v2
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
-def test_a_run_of_format_1_is_read_as_it_was_written() -> None:
-    config = PersistenceConfig(root_data_dir=GOLDEN / "run_v1")
+@pytest.mark.parametrize(("name", "steps"), [("run_v1", [3, 2, 1]), ("run_v2", [5, 4])])
+def test_a_run_is_read_as_it_was_written(name: str, steps: list[int]) -> None:
+    config = PersistenceConfig(root_data_dir=GOLDEN / name)
     paths = existing_run(config, "golden")
     known = list_commits(paths)
-    assert [s.commit.global_step for s in known.commits] == [3, 2, 1]
+    assert [s.commit.global_step for s in known.commits] == steps
     assert known.unreadable == []
     assert [c.problem for c in check_files(paths, known) if c.problem] == []
     state = load_for_reading(config, "golden")
     assert state.checkpoint_data is not None
     digest = state_digest(state.checkpoint_data, state.buffer_data)
-    assert digest == (GOLDEN / "run_v1.digest").read_text().strip()
+    assert digest == (GOLDEN / f"{name}.digest").read_text().strip()
 
 
 def test_a_run_of_format_1_goes_on(tmp_path: Path) -> None:
@@ -57,6 +60,41 @@ def test_a_run_of_format_1_goes_on(tmp_path: Path) -> None:
     again.close()
     assert final.commit is not None
     assert final.commit.global_step == 4
+
+
+def test_the_columns_of_format_2_are_what_they_were() -> None:
+    """Every row, by the numbers that the files were made of; merged ones among them."""
+    state = load_for_reading(PersistenceConfig(root_data_dir=GOLDEN / "run_v2"), "golden")
+    saved = state.buffer_data
+    assert saved is not None
+    assert state.commit is not None
+    segments = [(f.first, f.end) for f in state.commit.of_kind("segment")]
+    assert segments == [(0, 10), (10, 16), (16, 22), (22, 28)]
+    assert (saved.format_version, saved.oldest, saved.total_added) == (2, 4, 28)
+    expected = make_v2.rows(4, 28), make_v2.mutable(4, 28, step=5)
+    for found, columns in zip((saved.buffer_list.columns(), saved.mutable), expected, strict=True):
+        assert list(found) == list(columns)
+        for name, column in columns.items():
+            assert (found[name].dtype, found[name].shape) == (column.dtype, column.shape)
+            assert found[name].tobytes() == column.tobytes(), name
+
+
+def test_a_run_of_format_2_goes_on(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "run_v2", tmp_path, symlinks=True, dirs_exist_ok=True)
+    env: dict[str, int] = {}
+    for step in (5, 6):
+        ring, model = make_v2.ring(), torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.5)
+        parts = {"model": model, "optimizer": optimizer, "env": env}
+        with Saver(tmp_path, "golden", replay=ring, signals=False) as saver:
+            assert saver.restore(parts) == step
+            assert env == {"position": 50}
+            first = ring.total_added
+            ring.add(make_v2.rows(first, first + 3) | make_v2.mutable(first, first + 3, step))
+            saver.save(step + 1)
+    expected = make_v2.rows(10, 34)
+    for name, column in expected.items():
+        assert ring[name][ring.positions()].tobytes() == column.tobytes()
 
 
 def test_a_buffer_of_the_known_project_is_read() -> None:

@@ -43,6 +43,8 @@ STATE = (
     " tests/data/test_data_manager.py tests/data/test_golden.py tests/data/test_serializer.py"
 )
 ROT = f"tests/durability/test_rot.py {STATE}"
+COLUMNS = "tests/data/replay/test_any_columns.py"
+FORGED = "tests/durability/test_malice_columns.py"
 MALICE = f"tests/durability/test_malice.py {STATE}"
 
 # fmt: off
@@ -155,14 +157,14 @@ MUTANTS = [
     Mutant(
         "columns of a lineage do not change",
         "commits/capture.py",
-        "    if columns and (change := schema_change(columns, schema)):",
-        "    if False and (change := schema_change(columns, schema)):",
-        STATE,
+        "    if before and (change := before.change(kind)):",
+        "    if False and (change := before.change(kind)):",
+        COLUMNS,
     ),
     Mutant(
         "columns of merged segments are the same",
         "replay/segments.py",
-        "        if not reader.schema.remove_metadata().equals(schema, check_metadata=True):",
+        "        if not schema.equals(head.schema, check_metadata=True):",
         "        if False:",
         STATE,
     ),
@@ -214,7 +216,7 @@ MUTANTS = [
     Mutant(
         "segments of buffer and commit",
         "commits/soundness.py",
-        "        if name not in named or named[name].sha256 != sha256:",
+        "        if name not in named or named[name].sha256 != ref.sha256:",
         "        if False:",
         STATE,
     ),
@@ -312,10 +314,36 @@ MUTANTS = [
     Mutant(
         "segment names",
         "serializer.py",
-        "                        _SEGMENT_NAME.fullmatch(name)\n",
-        "                        True\n",
+        "_SEGMENT_NAME.fullmatch(name) and",
+        "True and",
         MALICE,
     ),
+    # columns of any kind (format version 2)
+    Mutant("v2: columns that a file names", "serializer.py", "        check_schema(data.schema_of_rows)\n", "        pass\n", FORGED),
+    Mutant("v2: mutable columns of as many rows", "serializer.py", "or values.shape[:1] != (count,):", "or False:", FORGED),
+    Mutant("v2: mutable columns of plain numbers", "serializer.py", "            schema_of({name: values})\n", "            pass\n", FORGED),
+    Mutant("v2: rows of the version that is said", "serializer.py", "    if data.codec == FORMAT_1 or not isinstance(data.buffer_list, SegmentedRows):", "    if False:", FORGED),
+    Mutant("v2: version 1 has no columns", "serializer.py", "        if data.codec != FORMAT_1 or data.columns or data.mutable or data.counters:", "        if False:", FORGED),
+    Mutant("v2: a codec that is known", "serializer.py", "    codec_of_file(path, data.codec)\n", "", FORGED),
+    Mutant("v2: counters are of the rows", "serializer.py", "and (items.first, items.end) != numbers:", "and False:", FORGED),
+    Mutant("v2: counters are numbers of rows", "serializer.py", "    if not 0 <= numbers[0] <= numbers[1] < _ROW_NUMBERS:", "    if False:", FORGED),
+    Mutant("v2: numbers of the rows of segments", "serializer.py", " and 0 <= ref_first <= ref_end < _ROW_NUMBERS", "", FORGED),
+    Mutant("v2: numbers of rows", "serializer.py", "            if not 0 <= first <= end < _ROW_NUMBERS:", "            if not 0 <= first <= end:", FORGED),
+    Mutant("v2: names of columns are text", "schemas.py", "    columns: dict[StrictStr, ", "    columns: dict[str, ", FORGED),
+    Mutant("v2: sizes of columns are whole", "schemas.py", "tuple[StrictInt, ...]", "tuple[int, ...]", FORGED),
+    Mutant("v2: columns of buffer and segment", "replay/segments.py", "        return schema_change(self.schema, now.schema) if self.schema and now.schema else None", "        return None", FORGED),
+    Mutant("v2: codec of buffer and segment", "replay/segments.py", "        if self.codec_name != now.codec_name:\n            return", "        if False:\n            return", FORGED),
+    Mutant("v2: a read segment is what its buffer names", "replay/rows.py", "read_segment(path, ref.sha256, self.kind)", "read_segment(path, ref.sha256)", FORGED),
+    Mutant("v2: a checked segment is what its buffer names", "replay/rows.py", "check_segment(self.folder / ref.name, ref, self.kind)", "check_segment(self.folder / ref.name, ref)", FORGED),
+    Mutant("v2: batches are valid", "replay/segments.py", "            batch.validate(full=True)\n", "", FORGED),
+    Mutant("v2: dimensions in a segment", "replay/arrow.py", "    if len(parts) > _MOST_AXES:", "    if False:", FORGED),
+    Mutant("v2: shapes in a segment", "replay/arrow.py", "    if min(shape) < 1 or math.prod(shape) != size:", "    if False:", FORGED),
+    Mutant("v2: versions without end", "replay/arrow_files.py", " and len(version) <= _LONGEST_VERSION", "", FORGED),
+    Mutant("v2: rows of segments in buffer and commit", "commits/soundness.py", "        if (named[name].first, named[name].end) != (ref.first, ref.end):", "        if False:", FORGED),
+    Mutant("v2: all segments of a commit are its buffer's", "commits/soundness.py", "    if list(needed) != ", "    if False and list(needed) != ", FORGED),
+    Mutant("v2: codec of merged segments", "replay/segments.py", "        if codec_name != head.codec_name:", "        if False:", COLUMNS),
+    Mutant("v2: mutable columns that can be saved", "data_manager.py", "                schema_of({name: views[0] for name, views in mutable.items()})\n", "                pass\n", COLUMNS),
+    Mutant("v2: mutable columns of the ring", "../utils/ring.py", "        self._check_mutable(saved, total - oldest)\n", "", FORGED),
     Mutant(
         "paths of committed files",
         "records.py",

@@ -29,9 +29,15 @@ from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
-from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config
-from tests.data.helpers import Training, check_sound, rows_of, started
+from tests.data.helpers import (
+    AnyTraining,
+    Training,
+    assert_same_replay,
+    check_sound,
+    over_all_kinds,
+    started,
+)
 from tests.durability.budget import budget, report
 from tests.durability.crash_disk import (
     Log,
@@ -42,9 +48,7 @@ from tests.durability.crash_disk import (
     recording,
     write_tree,
 )
-from tests.features.test_encoder import assert_same_rows
 
-STATES_PER_POINT = budget(6, 200)
 CONTINUED_EVERY = budget(40, 10)
 
 
@@ -56,11 +60,11 @@ def digest_of(state: LoadedTrainingState) -> str:
 class Scenario:
     """A training whose every save is known: which states may be found, and from when on."""
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, log: Log, kind: type[AnyTraining] = Training) -> None:
         self.config = config
         self.log = log
         self.digests: dict[int, str] = {}
-        self.training = started(config)
+        self.training = started(config, kind)
         self.training.manager.write_run_info(
             RunInfo(run_name="tiny", created_at="", target_steps=99, steps_per_round=99)
         )
@@ -110,11 +114,12 @@ SCENARIOS: dict[str, tuple[Callable[[Scenario], None], int]] = {
 }
 
 
-def crash_states(log: Log, known: Callable[[object], None]) -> Iterator[Tree]:
+def crash_states(log: Log, known: Callable[[object], None], share: float = 1.0) -> Iterator[Tree]:
     """Every distinct disk, with the marks before it told to ``known`` first."""
     volume = Volume(log.base)
     rng = random.Random(1)
     seen: set[bytes] = set()
+    states_per_point = budget(6, 200, share)
     for op in [None, *log.ops]:
         if op is not None and op.kind == "mark":
             # What was acknowledged must be found from here on, also on a disk seen before.
@@ -122,7 +127,7 @@ def crash_states(log: Log, known: Callable[[object], None]) -> Iterator[Tree]:
             seen.clear()
         elif op is not None:
             volume.apply(op)
-        for tree in volume.crashes(STATES_PER_POINT, rng):
+        for tree in volume.crashes(states_per_point, rng):
             key = hashlib.sha256(repr(sorted(tree.items())).encode()).digest()
             if key not in seen:
                 seen.add(key)
@@ -150,12 +155,14 @@ def test_the_model_of_the_disk_is_the_disk(tmp_path: Path) -> None:
     assert whole == read_tree(tmp_path / "data")
 
 
+@over_all_kinds
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_crash_point_of_saving(tmp_path: Path, name: str) -> None:
+def test_every_crash_point_of_saving(tmp_path: Path, name: str, kind: type[AnyTraining]) -> None:
     work, keep_last = SCENARIOS[name]
     (tmp_path / "data").mkdir()
     with recording(tmp_path / "data") as log:
-        scenario = Scenario(tiny_config(tmp_path, persistence={"keep_last": keep_last}), log)
+        config = tiny_config(tmp_path, persistence={"keep_last": keep_last})
+        scenario = Scenario(config, log, kind)
         work(scenario)
         scenario.training.manager.close()
     assert len(scenario.digests) >= 2
@@ -170,7 +177,7 @@ def test_every_crash_point_of_saving(tmp_path: Path, name: str) -> None:
                 oldest = sequence
 
     root = tmp_path / "crashed"
-    for tree in crash_states(log, known):
+    for tree in crash_states(log, known, kind.share):
         tried += 1
         root.mkdir()
         write_tree(root, tree)
@@ -187,22 +194,21 @@ def test_every_crash_point_of_saving(tmp_path: Path, name: str) -> None:
             for stored in list_commits(PathManager(config.persistence, "tiny")).commits:
                 check_sound(root / "runs/tiny", stored)  # older ones are whole as well
         if tried % CONTINUED_EVERY == 0:
-            _go_on(config, oldest)
+            _go_on(config, oldest, kind)
         shutil.rmtree(root)
     assert tried > 50
-    report(f"crash points: {name}", states=tried, lost=0)
+    report(f"crash points: {name}, {kind.kind}", states=tried, lost=0)
 
 
-def _go_on(config: Config, oldest: int) -> None:
+def _go_on(config: Config, oldest: int, kind: type[AnyTraining]) -> None:
     """A start after the crash loads, cleans up, and saves again."""
-    training = Training(config)
+    training = kind(config)
     state = training.manager.load_initial_state()
     assert (0 if state.commit is None else state.commit.sequence) >= oldest
     if state.buffer_data is not None and oldest % 2:
-        restore_learner(state, training.network, training.trainer, training.buffer)
+        training.restore(state)
     training.step = 50
     training.commit()
-    rows = training.rows()
     paths = training.manager.paths
     training.manager.close()
     named = {f.path for s in list_commits(paths).commits for f in s.commit.files}
@@ -215,7 +221,7 @@ def _go_on(config: Config, oldest: int) -> None:
     again = load_for_reading(config.persistence, "tiny")
     assert again.commit is not None
     assert again.commit.global_step == 51
-    assert_same_rows(rows_of(again), rows)
+    assert_same_replay(again, training.buffer)
 
 
 def _write(root: Path) -> None:
@@ -281,13 +287,16 @@ def _restore(config: PersistenceConfig, archive: Path, name: str) -> None:
     restore_run(config, archive, name)
 
 
+@over_all_kinds
 @pytest.mark.parametrize("make", [_fork, _restore], ids=["fork", "restore"])
 def test_every_crash_point_of_a_new_run(
-    tmp_path: Path, make: Callable[[PersistenceConfig, Path, str], None]
+    tmp_path: Path,
+    make: Callable[[PersistenceConfig, Path, str], None],
+    kind: type[AnyTraining],
 ) -> None:
     """Made of another run, or of an archive of it: it is there, whole, or it is not."""
     config = tiny_config(tmp_path)
-    training = started(config)
+    training = started(config, kind)
     training.commit()
     training.commit()
     training.manager.close()
@@ -306,7 +315,7 @@ def test_every_crash_point_of_a_new_run(
 
     root = tmp_path / "crashed"
     tried = found = 0
-    for tree in crash_states(log, known):
+    for tree in crash_states(log, known, kind.share):
         tried += 1
         root.mkdir()
         write_tree(root, tree)
@@ -321,7 +330,7 @@ def test_every_crash_point_of_a_new_run(
             assert digest_of(load_for_reading(crashed, "new")) == expected
         shutil.rmtree(root)
     assert found > 0
-    report(f"crash points: {make.__name__.strip('_')}", states=tried, lost=0)
+    report(f"crash points: {make.__name__.strip('_')}, {kind.kind}", states=tried, lost=0)
 
 
 def test_every_crash_point_of_uploading(tmp_path: Path) -> None:

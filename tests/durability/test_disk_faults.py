@@ -20,11 +20,10 @@ from alphatriangle.data.runs.archive import restore_run, write_archive
 from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.data.storage.disk import disk
 from tests.conftest import tiny_config
-from tests.data.helpers import Training, rows_of, started
-from tests.durability.budget import SOAK, report
+from tests.data.helpers import AnyTraining, assert_same_replay, over_all_kinds, started
+from tests.durability.budget import places, places_below, report
 from tests.durability.faulty_disk import Fault, failing
 from tests.durability.test_crash_points import digest_of
-from tests.features.test_encoder import assert_same_rows
 
 ERRORS = {
     "disk full": errno.ENOSPC,
@@ -39,9 +38,9 @@ ERRORS = {
 class Run:
     """A training in a folder of its own, saved a few times, retention and merging at work."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: type[AnyTraining]) -> None:
         self.config = tiny_config(folder, persistence={"keep_last": 2})
-        self.training: Training = started(self.config)
+        self.training = started(self.config, kind)
         for _ in range(4):
             self.training.commit(rows=20)
 
@@ -66,8 +65,8 @@ def save_with(run: Run, fault: Fault) -> bool:
             return False
 
 
-def operations(tmp_path: Path) -> int:
-    run = Run(tmp_path / "count")
+def operations(tmp_path: Path, kind: type[AnyTraining]) -> int:
+    run = Run(tmp_path / "count", kind)
     fault = Fault(-1, 0)
     assert save_with(run, fault)
     run.end()
@@ -75,19 +74,22 @@ def operations(tmp_path: Path) -> int:
 
 
 # The operating system's EINTR is retried by Python itself: for ever, if it lasts.
+@over_all_kinds
 @pytest.mark.parametrize(
     ("name", "lasting"),
     [(name, False) for name in ERRORS] + [(name, True) for name in ERRORS if name != "interrupted"],
 )
-def test_an_error_at_every_operation_of_a_save(tmp_path: Path, name: str, lasting: bool) -> None:
-    count = operations(tmp_path)
+def test_an_error_at_every_operation_of_a_save(
+    tmp_path: Path, name: str, lasting: bool, kind: type[AnyTraining]
+) -> None:
+    count = operations(tmp_path, kind)
     assert count > 50
     # One error after the other in the same run: nothing of a failed save may hinder the next.
-    run = Run(tmp_path / "run")
-    step = 1 if SOAK or (name in ("disk full", "i/o error") and not lasting) else 7
+    run = Run(tmp_path / "run", kind)
+    thorough = name in ("disk full", "i/o error") and not lasting
     failed = tried = 0
     before = run.found()
-    for at in range(0, count, step):
+    for at in places_below(count, 1 if thorough else 7, kind.share):
         fault = Fault(at, ERRORS[name], lasting=lasting)
         saved = save_with(run, fault)
         tried += 1
@@ -103,32 +105,36 @@ def test_an_error_at_every_operation_of_a_save(tmp_path: Path, name: str, lastin
         before = run.found()
         assert before[0] == run.training.step, "saves again when it can"
     state = load_for_reading(run.config.persistence, "tiny")
-    assert_same_rows(rows_of(state), run.training.rows())
+    assert_same_replay(state, run.training.buffer)
     run.end()
     assert failed > tried / 3
-    report(f"faults: {name}", faults=tried, failed_saves=failed, lost=0)
+    report(f"faults: {name}, {kind.kind}", faults=tried, failed_saves=failed, lost=0)
 
 
-def test_short_writes_are_completed(tmp_path: Path) -> None:
-    count = operations(tmp_path)
-    run = Run(tmp_path / "run")
+@over_all_kinds
+def test_short_writes_are_completed(tmp_path: Path, kind: type[AnyTraining]) -> None:
+    count = operations(tmp_path, kind)
+    run = Run(tmp_path / "run", kind)
     struck = 0
-    for at in range(count):
+    for at in places_below(count, 1, kind.share):
         fault = Fault(at, 0, short=True)
         assert save_with(run, fault)
         struck += fault.struck
         assert run.found()[0] == run.training.step
     run.end()
-    assert struck > 10
-    report("faults: short writes", faults=struck, lost=0)
+    assert struck > 10 * kind.share
+    report(f"faults: short writes, {kind.kind}", faults=struck, lost=0)
 
 
-def test_a_disk_that_lies_is_caught_before_anything_older_goes(tmp_path: Path) -> None:
+@over_all_kinds
+def test_a_disk_that_lies_is_caught_before_anything_older_goes(
+    tmp_path: Path, kind: type[AnyTraining]
+) -> None:
     """What was written is read back: a save of other bytes than meant is a failed save."""
-    count = operations(tmp_path)
-    run = Run(tmp_path / "run")
-    caught = 0
-    for at in range(count):
+    count = operations(tmp_path, kind)
+    run = Run(tmp_path / "run", kind)
+    tried = caught = 0
+    for at in places_below(count, 1, kind.share):
         before = run.found()
         saved = save_with(run, Fault(at, 0, lying=True))
         # A lie in what was merged for the next save comes to light with that one.
@@ -139,27 +145,31 @@ def test_a_disk_that_lies_is_caught_before_anything_older_goes(tmp_path: Path) -
         except SaveFailedError:
             assert saved
             saved = False
+        tried += 1
         caught += not saved
         assert saved or run.found()[0] >= before[0]
         run.training.commit(rows=20)
         assert run.found()[0] == run.training.step, "and the next save is sound"
     state = load_for_reading(run.config.persistence, "tiny")
-    assert_same_rows(rows_of(state), run.training.rows())
+    assert_same_replay(state, run.training.buffer)
     run.end()
-    assert caught > 5
-    report("faults: lies", faults=count, caught=caught, lost=0)
+    assert caught > 5 * kind.share
+    report(f"faults: lies, {kind.kind}", faults=tried, caught=caught, lost=0)
 
 
+@over_all_kinds
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMFILE, errno.EIO])
-def test_an_error_at_every_operation_of_a_start(tmp_path: Path, error: int) -> None:
+def test_an_error_at_every_operation_of_a_start(
+    tmp_path: Path, error: int, kind: type[AnyTraining]
+) -> None:
     """A start that fails says so as one of ours and damages nothing; the next one works."""
-    run = Run(tmp_path / "run")
+    run = Run(tmp_path / "run", kind)
     run.end()
     before = run.found()
     at = started_anyway = 0
     while True:
         fault = Fault(at, error)
-        training = Training(run.config)
+        training = kind(run.config)
         with failing(fault):
             try:
                 state = training.manager.load_initial_state()
@@ -177,20 +187,23 @@ def test_an_error_at_every_operation_of_a_start(tmp_path: Path, error: int) -> N
         at += 1
     assert at > 5
     assert started_anyway > 0
-    report("faults: start", faults=at, lost=0)
+    report(f"faults: start, {kind.kind}", faults=at, lost=0)
 
 
+@over_all_kinds
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMLINK])
 @pytest.mark.parametrize("work", ["fork", "restore"])
-def test_an_error_at_every_operation_of_a_new_run(tmp_path: Path, error: int, work: str) -> None:
-    run = Run(tmp_path / "run")
+def test_an_error_at_every_operation_of_a_new_run(
+    tmp_path: Path, error: int, work: str, kind: type[AnyTraining]
+) -> None:
+    run = Run(tmp_path / "run", kind)
     run.end()
     before = run.found()
     archive = tmp_path / "tiny.tar"
     paths = PathManager(run.config.persistence, "tiny")
     write_archive(paths, list_commits(paths).commits[0].commit, archive)
-    at = 0
-    while True:
+    tried = 0
+    for at in places(1, kind.share):
         fault = Fault(at, error)
         with failing(fault):
             try:
@@ -206,9 +219,9 @@ def test_an_error_at_every_operation_of_a_new_run(tmp_path: Path, error: int, wo
         shutil.rmtree(run.config.persistence.root_data_dir / "runs" / "new", ignore_errors=True)
         if not fault.struck:
             break
-        at += 1
-    assert at > 20
-    report(f"faults: {work}", faults=at, lost=0)
+        tried += 1
+    assert tried > 20 * kind.share
+    report(f"faults: {work}, {kind.kind}", faults=tried, lost=0)
 
 
 def test_a_file_system_that_cannot_sync_folders_is_noted_and_trained_on(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 import pytest
@@ -16,10 +16,9 @@ from alphatriangle.data.errors import DataError
 from alphatriangle.data.replay.recordings import read_episodes
 from alphatriangle.data.replay.segments import read_segment
 from tests.conftest import tiny_config
-from tests.data.helpers import started
+from tests.data.helpers import KINDS, AnyTraining, started
 from tests.durability.budget import SOAK, budget, report
 
-EXAMPLES = budget(120, 50_000)
 READERS: dict[str, Callable[[Path], Any]] = {
     "checkpoint": lambda path: Serializer().load_checkpoint(path),
     "buffer": lambda path: Serializer().load_buffer(path),
@@ -55,28 +54,36 @@ def edited(content: bytes, changes: list[tuple[float, str, bytes]]) -> bytes:
     return content
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+class Files(NamedTuple):
+    """Of one commit: kind of file -> file."""
+
+    kind: type[AnyTraining]
+    paths: dict[str, Path]
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    kind: type[AnyTraining] = request.param
     config = tiny_config(tmp_path_factory.mktemp("fuzz"))
-    training = started(config)
+    training = started(config, kind)
     training.commit(rows=12)
     training.manager.close()
     stored = list_commits(training.manager.paths).commits[0]
     folder = training.manager.paths.run
-    found = {f.kind: folder / f.path for f in stored.commit.files}
-    return {**found, "commit": stored.path}  # type: ignore[dict-item]
+    found: dict[str, Path] = {f.kind: folder / f.path for f in stored.commit.files}
+    return Files(kind, {**found, "commit": stored.path})
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_damage_at_random(files: dict[str, Path], kind: str) -> None:
-    path = files[kind]
+def test_damage_at_random(files: Files, kind: str) -> None:
+    path = files.paths[kind]
     content = path.read_bytes()
     # In the folder of the original, so that a buffer finds its segments.
     copy = path.with_name(f"fuzzed{path.suffix}")
     tried = 0
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=budget(120, 50_000, files.kind.share),
         deadline=None,
         derandomize=not SOAK,
         suppress_health_check=list(HealthCheck),
@@ -93,4 +100,4 @@ def test_damage_at_random(files: dict[str, Path], kind: str) -> None:
 
     fuzz()
     copy.unlink()
-    report(f"fuzz: {kind}", files=tried, lost=0)
+    report(f"fuzz: {kind}, {files.kind.kind}", files=tried, lost=0)

@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from alphatriangle.config import Config
-from alphatriangle.data import CheckpointData, Serializer, safe_pickle
+from alphatriangle.data import BufferData, CheckpointData, Serializer, safe_pickle
 from alphatriangle.data.commits.files import list_commits, read_commit
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import DataError, UnsafePickleError
@@ -275,8 +275,6 @@ def test_segments_outside_the_run_are_not_opened(tmp_path: Path, segment: str) -
         def persistent_id(self, obj: Any) -> Any:
             return pid if obj == "rows" else None
 
-    from alphatriangle.data import BufferData
-
     content = io.BytesIO()
     Pickler(content, 5).dump(BufferData.model_construct(buffer_list="rows"))
     path = buffers / "buffer.pkl"
@@ -342,7 +340,8 @@ def test_what_a_file_sets_on_a_dtype_it_sets_on_nothing_else(tmp_path: Path) -> 
     assert np.dtype("f8").isnative
 
 
-def _change(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def change_commit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """A commit that says other things, and is sealed where the seal was left alone."""
     fields = json.loads(path.read_bytes())
     seal = fields["seal"]
     change(fields)
@@ -384,7 +383,7 @@ def test_commits_that_say_other_things_are_refused(
     training.commit()
     training.manager.close()
     path = list_commits(training.manager.paths).commits[0].path
-    _change(path, change)
+    change_commit(path, change)
     refused(lambda: read_commit(path))
     refused(lambda: load_for_reading(config.persistence, "tiny"))
 
@@ -414,7 +413,8 @@ def _puzzle_table(count: int) -> pa.Table:
     return stored_table(random_rows(count).columns(), "alphatriangle")
 
 
-def _arrow(table: pa.Table, **metadata: str) -> bytes:
+def arrow_file(table: pa.Table, **metadata: str) -> bytes:
+    """The table as a file, of format version 1 unless the metadata say otherwise."""
     table = table.replace_schema_metadata({"format_version": "1", **metadata})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
@@ -425,11 +425,11 @@ def _arrow(table: pa.Table, **metadata: str) -> bytes:
 def _with_column(name: str, values: Any) -> bytes:
     table = _puzzle_table(4)
     index = table.schema.names.index(name)
-    return _arrow(table.set_column(index, pa.field(name, values.type, nullable=False), values))
+    return arrow_file(table.set_column(index, pa.field(name, values.type, nullable=False), values))
 
 
 ARROW: dict[str, Callable[[], bytes]] = {
-    "other columns": lambda: _arrow(pa.table({"x": [1]})),
+    "other columns": lambda: arrow_file(pa.table({"x": [1]})),
     "other types": lambda: _with_column("n_step_return", pa.array([1.0] * 4, pa.float64())),
     "a policy longer than there are actions": lambda: _with_column(
         "policy", pa.array([[0.1] * 400] * 4, pa.list_(pa.float32()))
@@ -447,14 +447,16 @@ ARROW: dict[str, Callable[[], bytes]] = {
     "a missing probability": lambda: _with_column(
         "policy", pa.array([[None]] * 4, pa.list_(pa.float32()))
     ),
-    "no version": lambda: _arrow(_puzzle_table(2)).replace(b"format_version", b"format_Version"),
-    "a huge length": lambda: _arrow(_puzzle_table(2)).replace(
+    "no version": lambda: arrow_file(_puzzle_table(2)).replace(
+        b"format_version", b"format_Version"
+    ),
+    "a huge length": lambda: arrow_file(_puzzle_table(2)).replace(
         struct.pack("<q", 2), struct.pack("<q", 1 << 50)
     ),
-    "a negative length": lambda: _arrow(_puzzle_table(2)).replace(
+    "a negative length": lambda: arrow_file(_puzzle_table(2)).replace(
         struct.pack("<q", 2), struct.pack("<q", -1)
     ),
-    "truncated": lambda: _arrow(_puzzle_table(2))[:-20],
+    "truncated": lambda: arrow_file(_puzzle_table(2))[:-20],
     "no footer": lambda: b"ARROW1\0\0",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -12,30 +13,44 @@ from alphatriangle.data.commits.files import StoredCommit, list_commits, read_co
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import CorruptFileError, DataError
 from tests.conftest import tiny_config
-from tests.data.helpers import started
+from tests.data.helpers import KINDS, AnyTraining, started
 from tests.durability.budget import budget, report
 
 SMALL = 8192
-POSITIONS = budget(2000, 20_000)
-LOADS = budget(8, 200)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, StoredCommit, Path]:
+class Run(NamedTuple):
+    """A run to damage."""
+
+    kind: type[AnyTraining]
+    config: Config
+    stored: StoredCommit
+    folder: Path
+
+    def loads(self) -> int:
+        """How often a damaged run is loaded, of each kind of file."""
+        return budget(8, 200, self.kind.share)
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    kind: type[AnyTraining] = request.param
     config = tiny_config(tmp_path_factory.mktemp("rot"))
-    training = started(config)
+    training = started(config, kind)
     training.commit()
     training.commit()
     training.manager.close()
     paths = training.manager.paths
-    return config, list_commits(paths).commits[0], paths.run
+    return Run(kind, config, list_commits(paths).commits[0], paths.run)
 
 
-def damages(content: bytes, rng: random.Random) -> list[tuple[str, bytes]]:
+def damages(content: bytes, rng: random.Random, share: float) -> list[tuple[str, bytes]]:
     """Copies of ``content`` with one byte changed, or with the end missing."""
     size = len(content)
-    places = range(size) if size <= SMALL else sorted(rng.sample(range(size), min(size, POSITIONS)))
-    lengths = sorted(rng.sample(range(size), min(size, POSITIONS // 10)))
+    positions = budget(2000, 20_000, share)
+    small = size <= budget(SMALL, SMALL, share)
+    places = range(size) if small else sorted(rng.sample(range(size), min(size, positions)))
+    lengths = sorted(rng.sample(range(size), min(size, positions // 10)))
     changed = []
     for place in places:
         byte = content[place] ^ (1 << rng.randrange(8))
@@ -44,16 +59,14 @@ def damages(content: bytes, rng: random.Random) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "buffer", "segment", "episodes"])
-def test_all_damage_to_a_committed_file_is_found(
-    run: tuple[Config, StoredCommit, Path], kind: str
-) -> None:
-    config, stored, folder = run
+def test_all_damage_to_a_committed_file_is_found(run: Run, kind: str) -> None:
+    config, stored, folder = run.config, run.stored, run.folder
     file = stored.commit.of_kind(kind)[-1]  # type: ignore[arg-type]
     path = folder / file.path
     content = path.read_bytes()
     rng = random.Random(kind)
-    cases = damages(content, rng)
-    to_load = set(rng.sample(range(len(cases)), min(LOADS, len(cases))))
+    cases = damages(content, rng, run.kind.share)
+    to_load = set(rng.sample(range(len(cases)), min(run.loads(), len(cases))))
     try:
         for i, (what, damaged) in enumerate(cases):
             path.write_bytes(damaged)
@@ -71,15 +84,15 @@ def test_all_damage_to_a_committed_file_is_found(
                     assert path.name in state.rejected[0].reason
     finally:
         path.write_bytes(content)
-    report(f"rot: {kind}", flips_and_truncations=len(cases), undetected=0)
+    report(f"rot: {kind}, {run.kind.kind}", flips_and_truncations=len(cases), undetected=0)
 
 
-def test_all_damage_to_a_commit_is_found(run: tuple[Config, StoredCommit, Path]) -> None:
-    config, stored, _ = run
+def test_all_damage_to_a_commit_is_found(run: Run) -> None:
+    config, stored = run.config, run.stored
     content = stored.path.read_bytes()
     rng = random.Random("commit")
-    cases = damages(content, rng)
-    to_load = set(rng.sample(range(len(cases)), LOADS))
+    cases = damages(content, rng, run.kind.share)
+    to_load = set(rng.sample(range(len(cases)), run.loads()))
     try:
         for i, (what, damaged) in enumerate(cases):
             stored.path.write_bytes(damaged)
@@ -95,4 +108,4 @@ def test_all_damage_to_a_commit_is_found(run: tuple[Config, StoredCommit, Path])
                 assert state.commit.global_step == 1, what
     finally:
         stored.path.write_bytes(content)
-    report("rot: commit", flips_and_truncations=len(cases), undetected=0)
+    report(f"rot: commit, {run.kind.kind}", flips_and_truncations=len(cases), undetected=0)

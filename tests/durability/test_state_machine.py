@@ -22,10 +22,9 @@ from alphatriangle.data.errors import RunLockedError, SaveFailedError
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.data.storage import lock
-from alphatriangle.training.setup import restore_learner
 from tests.conftest import tiny_config
-from tests.data.helpers import Training, check_sound, flip_bit
-from tests.durability.budget import SOAK, report
+from tests.data.helpers import AnyTraining, GenericTraining, Training, check_sound, flip_bit
+from tests.durability.budget import SOAK, budget, report
 from tests.durability.crash_disk import Volume, recording, write_tree
 from tests.durability.faulty_disk import Fault, failing
 from tests.durability.test_crash_points import digest_of
@@ -35,6 +34,8 @@ KEEP_LAST = 3
 
 class Persistence(RuleBasedStateMachine):
     """One run that is trained, and forks of it that are looked at."""
+
+    kind: type[AnyTraining] = Training
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class Persistence(RuleBasedStateMachine):
         """The same of everything that was ever acknowledged: on a bad disk retention may wait."""
         self.pinned: set[int] = set()
         self.forks: dict[str, str] = {}
-        self.training: Training | None = None
+        self.training: AnyTraining | None = None
         self.tries = 0
         self._start()
 
@@ -62,14 +63,14 @@ class Persistence(RuleBasedStateMachine):
 
     def _start(self) -> None:
         """A new process: load, and find the newest state."""
-        training = Training(self.config)
+        training = self.kind(self.config)
         state = training.manager.load_initial_state()
         if self.commits:
             assert state.commit is not None
             newest = max(self.commits)
             assert state.commit.global_step == newest
             assert digest_of(state) == self.commits[newest]
-        training.step = restore_learner(state, training.network, training.trainer, training.buffer)
+        training.step = training.restore(state)
         training.counter.value = training.step
         self.training = training
 
@@ -211,13 +212,25 @@ class Persistence(RuleBasedStateMachine):
         if self.training is not None:
             self.training.manager.close()
         shutil.rmtree(self.folder)
-        report("state machine", steps=self.tries, lost=0)
+        report(f"state machine, {self.kind.kind}", steps=self.tries, lost=0)
+
+
+class PersistenceOfAnyRows(Persistence):
+    """The same of a replay of anybody's columns."""
+
+    kind = GenericTraining
+
+
+def _settings(kind: type[AnyTraining]) -> settings:
+    return settings(
+        max_examples=budget(12, 300, kind.share),
+        stateful_step_count=budget(12, 30),
+        deadline=None,
+        derandomize=not SOAK,
+    )
 
 
 TestPersistence = Persistence.TestCase
-TestPersistence.settings = settings(
-    max_examples=300 if SOAK else 12,
-    stateful_step_count=30 if SOAK else 12,
-    deadline=None,
-    derandomize=not SOAK,
-)
+TestPersistence.settings = _settings(Training)
+TestPersistenceOfAnyRows = PersistenceOfAnyRows.TestCase
+TestPersistenceOfAnyRows.settings = _settings(GenericTraining)

@@ -21,9 +21,10 @@ import numpy as np
 
 from alphatriangle.data.commits.staging import Staging
 from alphatriangle.data.errors import ColumnsError, StateMismatchError
+from alphatriangle.data.replay.segments import RowsKind
 from alphatriangle.data.replay.source import CapturedReplay, ReplaySource
 from alphatriangle.data.schemas import CheckpointData
-from alphatriangle.utils.columns import Schema, schema_change, schema_of
+from alphatriangle.utils.columns import schema_of
 from alphatriangle.utils.types import Episode
 
 logger = logging.getLogger(__name__)
@@ -78,11 +79,11 @@ class Capture:
 
 
 def capture_replay(
-    staging: Staging, buffer: ReplaySource, written: int, columns: Schema, name: str
+    staging: Staging, buffer: ReplaySource, written: int, before: RowsKind | None, name: str
 ) -> CapturedReplay:
     """Copy what has to be saved of a replay that messages call ``name``.
 
-    ``written``: the first row that is in no segment yet; ``columns``: of its rows so far, empty
+    ``written``: the first row that is in no segment yet; ``before``: what its rows are so far, None
     while nothing is known of them.
 
     Raises:
@@ -97,20 +98,21 @@ def capture_replay(
             "saved into it first"
         )
     pieces = buffer.row_views(first, buffer.total_added)
+    mutable = buffer.mutable_views()
     try:
-        schema = schema_of(pieces[0])
+        kind = RowsKind(buffer.codec_name, schema_of(pieces[0]))
+        if mutable:
+            schema_of({name: views[0] for name, views in mutable.items()})
     except ValueError as e:
         raise ColumnsError(f"{name} cannot be saved: {e}") from e
-    if columns and (change := schema_change(columns, schema)):
+    if before and (change := before.change(kind)):
         raise ColumnsError(
             f"{name} has rows already, and {change}; begin another run with the new columns"
         )
-    mutable = buffer.mutable_views().items()
     return CapturedReplay(
-        codec_name=buffer.codec_name,
-        schema=schema,
+        kind=kind,
         counters=counters,
-        mutable={name: staging.concatenate(views) for name, views in mutable},
+        mutable={name: staging.concatenate(views) for name, views in mutable.items()},
         new_rows=staging.columns(pieces),
         first_new_row=first,
     )

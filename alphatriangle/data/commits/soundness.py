@@ -68,11 +68,15 @@ def read_sound(
 def _read_rows(
     run: Path, path: Path, commit: Commit, rows: SegmentedRows | None, seen: Collection[str] | None
 ) -> None:
-    needed = {ref.name: ref.sha256 for ref in rows.refs} if rows is not None else {}
+    needed = {ref.name: ref for ref in rows.refs} if rows is not None else {}
     named = {PurePosixPath(file.path).name: file for file in commit.of_kind("segment")}
-    for name, sha256 in needed.items():
-        if name not in named or named[name].sha256 != sha256:
+    for name, ref in needed.items():
+        if name not in named or named[name].sha256 != ref.sha256:
             raise CorruptBufferError(path, f"its buffer needs {name}, which it lacks")
+        if (named[name].first, named[name].end) != (ref.first, ref.end):
+            raise CorruptBufferError(path, f"of {name} it says other rows than its buffer")
+    if list(needed) != [PurePosixPath(file.path).name for file in commit.of_kind("segment")]:
+        raise CorruptBufferError(path, "it names other segments than its buffer")
     known = set()
     for name, file in named.items():
         if seen and file.path in seen:

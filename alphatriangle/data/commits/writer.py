@@ -42,14 +42,19 @@ from alphatriangle.data.path_manager import unused
 from alphatriangle.data.records import Commit, CommittedFile, FileKind
 from alphatriangle.data.replay.compaction import LARGEST_RECORDING, segments_to_merge
 from alphatriangle.data.replay.recordings import merge_episodes, write_episodes
-from alphatriangle.data.replay.segments import SegmentRef, merge_segments, write_segment
+from alphatriangle.data.replay.segments import (
+    RowsKind,
+    SegmentRef,
+    merge_segments,
+    write_segment,
+)
 from alphatriangle.data.replay.source import CapturedReplay
 from alphatriangle.data.serializer import Serializer, buffer_record
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.background import Background
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.pace import Pace
-from alphatriangle.utils.columns import Schema, row_count
+from alphatriangle.utils.columns import row_count
 from alphatriangle.utils.finite import first_not_finite
 
 logger = logging.getLogger(__name__)
@@ -96,7 +101,7 @@ class CommitWriter:
         self._segments: list[CommittedFile] = []
         self._recordings: list[CommittedFile] = []
         self._lineage: str | None = None
-        self._columns: Schema = {}
+        self._kind: RowsKind | None = None
         self._linked_best: int | None = None
         # Files of the save that is being written.
         self._written: list[Path] = []
@@ -107,16 +112,16 @@ class CommitWriter:
             return 0
         return self._segments[-1].end or 0
 
-    def columns_of(self, lineage: str) -> Schema:
-        """What the rows of this lineage are; empty while nothing is known of it."""
-        return self._columns if lineage == self._lineage else {}
+    def rows_of(self, lineage: str) -> RowsKind | None:
+        """What the rows of this lineage are; None while nothing is known of it."""
+        return self._kind if lineage == self._lineage else None
 
-    def continue_from(self, commit: Commit, lineage: str | None, columns: Schema) -> None:
+    def continue_from(self, commit: Commit, lineage: str | None, kind: RowsKind | None) -> None:
         """Build on a commit of this run that has been loaded, and on the rows of its buffer."""
         self._committed = commit
         self._segments = commit.of_kind("segment")
         self._recordings = commit.of_kind("episodes")
-        self._lineage, self._columns = lineage, columns
+        self._lineage, self._kind = lineage, kind
 
     def start(self, capture: Capture) -> None:
         """Begin to write; the one before must have been collected."""
@@ -198,9 +203,9 @@ class CommitWriter:
             ) from e
         written = sum(f.size for f in self._new_files(stored.commit))
         if (replay := capture.replay) is None:
-            self.continue_from(stored.commit, None, {})
+            self.continue_from(stored.commit, None, None)
         else:
-            self.continue_from(stored.commit, replay.counters["lineage"], replay.schema)
+            self.continue_from(stored.commit, replay.counters["lineage"], replay.kind)
         try:
             self._point_links(stored.commit)
             self._apply_retention(capture.held)
@@ -297,7 +302,7 @@ class CommitWriter:
         if (count := row_count(replay.new_rows)) > 0:
             first, end = replay.first_new_row, replay.first_new_row + count
             path = unused(self._paths.segment(first, end - 1))
-            digest = write_segment(path, replay.new_rows, first, replay.codec_name)
+            digest = write_segment(path, replay.new_rows, first, replay.kind.codec_name)
             failpoint("write.segment")
             segments.append(self._file(path, "segment", digest, first, end))
         record = buffer_record(replay, self._paths.segments, _references(segments))

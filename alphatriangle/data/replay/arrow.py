@@ -24,6 +24,7 @@ from alphatriangle.utils.columns import Ragged
 Stored = Mapping[str, npt.NDArray[Any] | Ragged]
 """What is written: dense and ragged columns, name -> [N, ...]."""
 
+_MOST_AXES: Final = 64
 _PAIRS: Final[dict[str, np.dtype[Any]]] = {
     "complex64": np.dtype(np.float32),
     "complex128": np.dtype(np.float64),
@@ -119,7 +120,11 @@ def _shape(text: bytes | None, size: int) -> tuple[int, ...]:
     """Of a row with so many elements."""
     if text is None:
         return (size,)
-    shape = tuple(int(part) for part in text.split(b","))
+    parts = text.split(b",")
+    # More than any array has: their product may take very long.
+    if len(parts) > _MOST_AXES:
+        raise ValueError(f"a row of {len(parts)} dimensions")
+    shape = tuple(int(part) for part in parts)
     if min(shape) < 1 or math.prod(shape) != size:
         raise ValueError(f"{size} elements have no shape {shape}")
     return shape

@@ -14,6 +14,9 @@ from alphatriangle.data.storage import fs
 FORMAT_VERSION: Final = 2
 """Of the newest Arrow files: 1 is the puzzle's rows and recordings, 2 rows of any columns."""
 
+_LONGEST_VERSION: Final = 9
+"""In digits: Python makes no number of text without end."""
+
 
 def write_tables(
     path: Path, schema: pa.Schema, tables: Iterable[pa.Table], notes: Mapping[str, str]
@@ -81,7 +84,7 @@ def check_version(path: Path, notes: Mapping[str, str]) -> int:
         UnsupportedFormatError: a newer version wrote it.
     """
     version = notes.get("format_version", "")
-    if not (version.isascii() and version.isdigit()):
+    if not (version.isascii() and version.isdigit() and len(version) <= _LONGEST_VERSION):
         raise CorruptBufferError(path, "it has no format_version")
     if int(version) > FORMAT_VERSION:
         raise UnsupportedFormatError(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from alphatriangle.data.errors import CorruptBufferError
 from alphatriangle.data.replay.codecs import codec_named
-from alphatriangle.data.replay.segments import SegmentRef, check_segment, read_segment
+from alphatriangle.data.replay.segments import RowsKind, SegmentRef, check_segment, read_segment
 from alphatriangle.utils.columns import Columns, cut, joined, row_count
 
 
@@ -20,16 +20,21 @@ class SegmentedRows(Sequence[Any]):
     the puzzle, dictionaries for plain columns), or in columns."""
 
     def __init__(
-        self, folder: Path, refs: Sequence[SegmentRef], first: int, end: int, codec_name: str
+        self, folder: Path, refs: Sequence[SegmentRef], first: int, end: int, kind: RowsKind
     ) -> None:
         self.folder = folder
         self.refs = tuple(refs)
         self.first = first
         self.end = end
-        self.codec_name = codec_name
+        self.kind = kind
         self._columns: dict[str, npt.NDArray[Any]] | None = None
         # Pieces that have been read and not been asked for yet, by the name of their segment.
         self._waiting: dict[str, list[dict[str, npt.NDArray[Any]]]] = {}
+
+    @property
+    def codec_name(self) -> str:
+        """How the rows are coded."""
+        return self.kind.codec_name
 
     def __len__(self) -> int:
         return self.end - self.first
@@ -79,7 +84,7 @@ class SegmentedRows(Sequence[Any]):
         """
         for ref, _ in self._cuts():
             if ref.name not in known:
-                check_segment(self.folder / ref.name, ref)
+                check_segment(self.folder / ref.name, ref, self.kind)
 
     def pieces(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """The rows in pieces, each segment checked and read when it is its turn, if it has not
@@ -105,7 +110,7 @@ class SegmentedRows(Sequence[Any]):
 
     def _pieces(self, ref: SegmentRef, part: slice) -> list[dict[str, npt.NDArray[Any]]]:
         path = self.folder / ref.name
-        pieces = read_segment(path, ref.sha256)
+        pieces = read_segment(path, ref.sha256, self.kind)
         count = sum(map(row_count, pieces))
         if count != ref.end - ref.first:
             raise CorruptBufferError(path, f"it holds {count} rows, not {ref.end - ref.first}")

@@ -14,14 +14,14 @@ from typing import Any, Final, NamedTuple
 import numpy.typing as npt
 import pyarrow as pa
 
-from alphatriangle.data.errors import CorruptBufferError, reading_failed
+from alphatriangle.data.errors import CorruptBufferError, UnknownCodecError, reading_failed
 from alphatriangle.data.replay.arrow import stored_of, table_of
 from alphatriangle.data.replay.arrow_files import check_version, notes_of, read_table, write_tables
 from alphatriangle.data.replay.codecs import PLAIN, Codec, codec_named
 from alphatriangle.data.schemas import FORMAT_1
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.pace import rest
-from alphatriangle.utils.columns import Columns, cut, row_count
+from alphatriangle.utils.columns import Columns, Schema, cut, row_count, schema_change, schema_of
 
 BATCH_ROWS: Final = 1024
 """Rows of a record batch, which is what reading and writing have in memory at a time."""
@@ -34,6 +34,19 @@ class SegmentRef(NamedTuple):
     first: int
     end: int
     sha256: str
+
+
+class RowsKind(NamedTuple):
+    """What the rows of a lineage are: all its segments hold such rows, coded so."""
+
+    codec_name: str
+    schema: Schema  # in memory; empty where the codec fixes it
+
+    def change(self, now: RowsKind) -> str | None:
+        """The first difference in words; None where there is none."""
+        if self.codec_name != now.codec_name:
+            return f"their codec was {self.codec_name!r} and is {now.codec_name!r}"
+        return schema_change(self.schema, now.schema) if self.schema and now.schema else None
 
 
 def write_segment(
@@ -66,9 +79,24 @@ def _codec_name(path: Path, notes: dict[str, str]) -> str:
     return FORMAT_1 if check_version(path, notes) == 1 else notes.get("codec", PLAIN)
 
 
-def read_segment(path: Path, sha256: str | None = None) -> list[dict[str, npt.NDArray[Any]]]:
+def codec_of_file(path: Path, codec_name: str) -> Codec:
+    """The codec that a file names.
+
+    Raises:
+        UnknownCodecError: nobody has registered one; the message names the file.
+    """
+    try:
+        return codec_named(codec_name)
+    except UnknownCodecError as e:
+        raise UnknownCodecError(f"{path}: {e}") from e
+
+
+def read_segment(
+    path: Path, sha256: str | None = None, kind: RowsKind | None = None
+) -> list[dict[str, npt.NDArray[Any]]]:
     """The rows of a segment, bit for bit those written, in pieces as they were written: to join
-    them takes longer than to read them. With ``sha256`` its bytes must be those.
+    them takes longer than to read them. With ``sha256`` its bytes must be those, with ``kind`` its
+    rows must be such.
 
     Raises:
         CorruptBufferError: the file is missing, damaged or of another kind.
@@ -76,20 +104,27 @@ def read_segment(path: Path, sha256: str | None = None) -> list[dict[str, npt.ND
         UnsupportedFormatError: a newer version wrote it.
     """
     table, notes = read_table(path, sha256)
-    codec = codec_named(_codec_name(path, notes))
+    codec_name = _codec_name(path, notes)
     # A segment of no rows still has columns.
     batches = [pa.Table.from_batches([batch]) for batch in table.to_batches()] or [table]
-    return [_decoded(path, codec, batch) for batch in batches]
+    return [_decoded(path, codec_name, batch, kind) for batch in batches]
 
 
-def _decoded(path: Path, codec: Codec, table: pa.Table) -> dict[str, npt.NDArray[Any]]:
+def _decoded(
+    path: Path, codec_name: str, table: pa.Table, kind: RowsKind | None
+) -> dict[str, npt.NDArray[Any]]:
+    codec = codec_of_file(path, codec_name)
     try:
-        return codec.decode(stored_of(table))
+        columns = codec.decode(stored_of(table))
+        change = kind and kind.change(RowsKind(codec_name, schema_of(columns)))
     except ValueError as e:
         raise CorruptBufferError(path, str(e)) from e
+    if change is not None:
+        raise CorruptBufferError(path, f"its rows are not those that its buffer names: {change}")
+    return columns
 
 
-def check_segment(path: Path, ref: SegmentRef) -> None:
+def check_segment(path: Path, ref: SegmentRef, kind: RowsKind | None = None) -> None:
     """:func:`read_segment` a record batch at a time, for whoever only wants to know.
 
     Raises:
@@ -97,11 +132,9 @@ def check_segment(path: Path, ref: SegmentRef) -> None:
         UnknownCodecError: its rows are coded in a way that is not known here.
         UnsupportedFormatError: a newer version wrote it.
     """
-    schema, notes = _head(path)
-    codec = codec_named(_codec_name(path, notes))
-    for table in _stream(path, ref, schema):
-        table.validate(full=True)
-        _decoded(path, codec, table)
+    head = _head(path)
+    for table in _stream(path, ref, head):
+        _decoded(path, head.codec_name, table, kind)
         rest()
 
 
@@ -114,17 +147,17 @@ def merge_segments(path: Path, folder: Path, sources: Sequence[SegmentRef]) -> f
     """Write the rows of neighbouring segments as one, a record batch at a time.
 
     Raises:
-        CorruptBufferError: a source is missing or damaged, or their columns differ: damage must not
-            get a new digest.
+        CorruptBufferError: a source is missing or damaged, or their columns or codecs differ:
+            damage must not get a new digest.
         FileUnavailableError: a source cannot be read now.
         OSError: nothing has been written.
     """
-    schema, notes = _head(folder / sources[0].name)
+    head = _head(folder / sources[0].name)
 
     def tables() -> Iterator[pa.Table]:
         waiting: list[pa.Table] = []
         for ref in sources:
-            for table in _stream(folder / ref.name, ref, schema):
+            for table in _stream(folder / ref.name, ref, head):
                 waiting.append(table)
                 if sum(t.num_rows for t in waiting) >= BATCH_ROWS:
                     yield pa.concat_tables(waiting).combine_chunks()
@@ -132,9 +165,8 @@ def merge_segments(path: Path, folder: Path, sources: Sequence[SegmentRef]) -> f
         if waiting:
             yield pa.concat_tables(waiting).combine_chunks()
 
-    codec_name = _codec_name(folder / sources[0].name, notes)
-    ends = _notes(codec_name, sources[0].first, sources[-1].end)
-    return write_tables(path, schema, tables(), ends)
+    ends = _notes(head.codec_name, sources[0].first, sources[-1].end)
+    return write_tables(path, head.schema, tables(), ends)
 
 
 @contextlib.contextmanager
@@ -151,22 +183,36 @@ def _opened(path: Path) -> Iterator[pa.ipc.RecordBatchFileReader]:
         raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
 
 
-def _head(path: Path) -> tuple[pa.Schema, dict[str, str]]:
-    """The schema of a segment without its notes, and these."""
+class _Head(NamedTuple):
+    """What stands at the beginning of a segment."""
+
+    schema: pa.Schema  # without its notes
+    codec_name: str
+
+
+def _head(path: Path) -> _Head:
     with _opened(path) as reader:
-        return reader.schema.remove_metadata(), notes_of(reader.schema)
+        return _head_in(path, reader.schema)
 
 
-def _stream(path: Path, ref: SegmentRef, schema: pa.Schema) -> Iterator[pa.Table]:
+def _head_in(path: Path, schema: pa.Schema) -> _Head:
+    return _Head(schema.remove_metadata(), _codec_name(path, notes_of(schema)))
+
+
+def _stream(path: Path, ref: SegmentRef, head: _Head) -> Iterator[pa.Table]:
     """The batches of a segment that is sound, one after the other."""
     rows = 0
     with _opened(path) as reader:
         if fs.digest_of(path).sha256 != ref.sha256:
             raise CorruptBufferError(path, "its bytes are not those that were saved")
-        if not reader.schema.remove_metadata().equals(schema, check_metadata=True):
+        schema, codec_name = _head_in(path, reader.schema)
+        if not schema.equals(head.schema, check_metadata=True):
             raise CorruptBufferError(path, "its columns are not those of its neighbours")
+        if codec_name != head.codec_name:
+            raise CorruptBufferError(path, "its codec is not that of its neighbours")
         for i in range(reader.num_record_batches):
             batch = reader.get_batch(i)
+            batch.validate(full=True)
             rows += batch.num_rows
             yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
     if rows != ref.end - ref.first:

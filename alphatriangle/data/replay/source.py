@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from alphatriangle.utils.columns import Column, Columns
+from alphatriangle.data.replay.segments import RowsKind
+from alphatriangle.utils.columns import Columns
 
 
 class ReplaySource(Protocol):
@@ -56,8 +57,7 @@ class RestorableReplay(ReplaySource, Protocol):
 class CapturedReplay:
     """Of a replay, what changes and the rows that are in no segment yet."""
 
-    codec_name: str
-    schema: dict[str, Column]
+    kind: RowsKind
     counters: dict[str, Any]
     mutable: dict[str, npt.NDArray[Any]]
     new_rows: dict[str, npt.NDArray[Any]]

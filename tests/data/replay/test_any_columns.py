@@ -27,10 +27,11 @@ from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.utils.ring import Ring
 
 COLUMNS: dict[str, Any] = {"obs": ("uint8", (4, 3)), "action": "int64", "done": "bool"}
+MUTABLE: dict[str, Any] = {"priority": "float64", "value": ("float32", (2,))}
 
 
 def ring(capacity: int = 50) -> Ring:
-    return Ring(capacity, COLUMNS, mutable={"priority": "float64", "value": ("float32", (2,))})
+    return Ring(capacity, COLUMNS, mutable=MUTABLE)
 
 
 def rows(first: int, count: int) -> dict[str, np.ndarray]:
@@ -115,7 +116,7 @@ def test_changed_columns_are_refused_by_name_and_nothing_is_lost(config: Config)
         loop.manager.save_training_state(loop.model, loop.optimizer, None, wider, 2, 0, 0)
     loop.manager.close()
     with pytest.raises(ValueError, match="column 'obs'"):
-        Loop(config, Ring(50, {"obs": "uint8"}))
+        Loop(config, Ring(50, {"obs": "uint8"}, mutable=MUTABLE))
 
 
 def test_columns_that_no_file_holds_are_refused_at_the_save(config: Config) -> None:
@@ -152,16 +153,17 @@ def test_other_tools_forks_exports_and_archives(config: Config, tmp_path: Path) 
         assert state_digest(other.checkpoint_data, other.buffer_data) == digest
 
 
+class Halved(PlainCodec):
+    """Stores actions at half their size."""
+
+    def encode(self, columns: Any) -> Any:
+        return {**columns, "action": columns["action"].astype(np.int32)}
+
+    def decode(self, stored: Any) -> Any:
+        return {**stored, "action": stored["action"].astype(np.int64)}
+
+
 def test_a_codec_is_named_in_files_and_has_to_be_known(config: Config, monkeypatch: Any) -> None:
-    class Halved(PlainCodec):
-        """Stores actions at half their size."""
-
-        def encode(self, columns: Any) -> Any:
-            return {**columns, "action": columns["action"].astype(np.int32)}
-
-        def decode(self, stored: Any) -> Any:
-            return {**stored, "action": stored["action"].astype(np.int64)}
-
     register_codec("halved", Halved())
     replay = ring()
     replay.codec_name = "halved"
@@ -170,7 +172,7 @@ def test_a_codec_is_named_in_files_and_has_to_be_known(config: Config, monkeypat
     loop.manager.close()
     assert same(Loop(config, ring()).replay, replay)
     monkeypatch.setattr("alphatriangle.data.replay.codecs._known", {})
-    with pytest.raises(UnknownCodecError, match="'halved'"):
+    with pytest.raises(UnknownCodecError, match=r"buffer_step_1\.pkl: .*'halved'"):
         load_for_reading(config.persistence, config.train.run_name or "")
 
 
@@ -183,3 +185,49 @@ def test_neighbours_with_other_columns_are_not_merged(tmp_path: Path) -> None:
     with pytest.raises(CorruptBufferError, match="not those of its neighbours"):
         merge_segments(tmp_path / "merged.arrow", tmp_path, refs)
     assert not (tmp_path / "merged.arrow").exists()
+
+
+def test_neighbours_of_another_codec_are_not_merged(tmp_path: Path) -> None:
+    """Their files have the same columns, and mean others."""
+    register_codec("doubled", Doubled())
+    refs = []
+    for i, codec in enumerate(("", "doubled")):
+        path = tmp_path / f"{i}.arrow"
+        digest = write_segment(path, {"action": np.ones(1, np.int64)}, i, codec)
+        refs.append(SegmentRef(path.name, i, i + 1, digest.sha256))
+    with pytest.raises(CorruptBufferError, match="its codec is not that of its neighbours"):
+        merge_segments(tmp_path / "merged.arrow", tmp_path, refs)
+    assert not (tmp_path / "merged.arrow").exists()
+
+
+class Doubled(PlainCodec):
+    """Stores actions as twice what they are."""
+
+    def encode(self, columns: Any) -> Any:
+        return {**columns, "action": columns["action"] * 2}
+
+    def decode(self, stored: Any) -> Any:
+        return {**stored, "action": stored["action"] // 2}
+
+
+def test_the_codec_of_a_lineage_does_not_change(config: Config) -> None:
+    register_codec("doubled", Doubled())
+    loop = Loop(config, ring())
+    loop.commit(1, 20)
+    loop.replay.codec_name = "doubled"
+    with pytest.raises(ColumnsError, match="their codec was '' and is 'doubled'"):
+        loop.commit(2, 20)
+    loop.manager.close()
+    again = Loop(config, ring())
+    again.replay.codec_name = "doubled"
+    with pytest.raises(ColumnsError, match="their codec was '' and is 'doubled'"):
+        again.commit(2, 20)
+    again.manager.close()
+
+
+def test_mutable_columns_that_no_file_holds_are_refused_at_the_save(config: Config) -> None:
+    loop = Loop(config, ring())
+    loop.replay._arrays["priority"] = np.array(["x"] * 50)
+    with pytest.raises(ColumnsError, match="column 'priority' has the dtype <U1"):
+        loop.manager.save_training_state(loop.model, loop.optimizer, None, loop.replay, 1, 0, 0)
+    loop.manager.close()

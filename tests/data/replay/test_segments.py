@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from alphatriangle.data.errors import CorruptBufferError, UnsupportedFormatError
 from alphatriangle.data.replay.recordings import read_episodes, write_episodes
 from alphatriangle.data.replay.rows import SegmentedRows
-from alphatriangle.data.replay.segments import SegmentRef, read_segment, write_segment
+from alphatriangle.data.replay.segments import RowsKind, SegmentRef, read_segment, write_segment
 from alphatriangle.data.schemas import FORMAT_1
 from alphatriangle.data.storage import fs
 from alphatriangle.features import experiences_from_rows
@@ -33,7 +33,7 @@ def read_rows(path: Path) -> Rows:
 
 
 def sequence(folder: Path, refs: list[SegmentRef], first: int, end: int) -> SegmentedRows:
-    return SegmentedRows(folder, refs, first, end, FORMAT_1)
+    return SegmentedRows(folder, refs, first, end, RowsKind(FORMAT_1, {}))
 
 
 @pytest.mark.parametrize("count", [0, 1, 57])
