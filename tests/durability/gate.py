@@ -342,7 +342,7 @@ MUTANTS = [
     Mutant("v2: rows of segments in buffer and commit", "commits/soundness.py", "        if (named[name].first, named[name].end) != (ref.first, ref.end):", "        if False:", FORGED),
     Mutant("v2: all segments of a commit are its buffer's", "commits/soundness.py", "    if list(needed) != ", "    if False and list(needed) != ", FORGED),
     Mutant("v2: codec of merged segments", "replay/segments.py", "        if codec_name != head.codec_name:", "        if False:", COLUMNS),
-    Mutant("v2: mutable columns that can be saved", "data_manager.py", "                schema_of({name: views[0] for name, views in mutable.items()})\n", "                pass\n", COLUMNS),
+    Mutant("v2: mutable columns that can be saved", "commits/capture.py", "            schema_of({name: views[0] for name, views in mutable.items()})\n", "            pass\n", COLUMNS),
     Mutant("v2: mutable columns of the ring", "../utils/ring.py", "        self._check_mutable(saved, total - oldest)\n", "", FORGED),
     Mutant(
         "paths of committed files",
