@@ -273,10 +273,14 @@ def test_rows_of_other_numbers_are_refused(config: Config, first: int) -> None:
     forged.refused(forged.commit if in_range else forged.buffer, "rows")
 
 
-def test_a_segment_without_end_is_refused(config: Config) -> None:
+@pytest.mark.parametrize("where", ["segment", "rows"])
+def test_numbers_of_rows_without_end_are_refused(config: Config, where: str) -> None:
     forged = Forged(config)
     rows = forged.record.buffer_list
-    rows.refs = tuple(ref._replace(end=1 << 400_000) for ref in rows.refs)
+    if where == "segment":
+        rows.refs = tuple(ref._replace(end=1 << 400_000) for ref in rows.refs)
+    else:
+        rows.end = 1 << 400_000
     forged.write_buffer({})
     forged.refused(forged.buffer, "")
 
@@ -365,6 +369,15 @@ SEGMENTS: dict[str, Callable[[Forged], bytes]] = {
 }
 
 
+SAID = {
+    "a shape without end": "a row of 100000 dimensions",
+    "an unknown codec": "coded by 'evil'",
+    "the puzzle's codec": "columns are not those of this game's rows",
+    "another shape": "was uint8 [6x5] and is uint8 [5x6]",
+}
+"""Of some of them."""
+
+
 def _shaped(table: pa.Table, shape: bytes) -> pa.Table:
     field = table.schema.field("observations").with_metadata({b"shape": shape})
     return table.set_column(0, field, table["observations"])
@@ -374,7 +387,7 @@ def _shaped(table: pa.Table, shape: bytes) -> pa.Table:
 def test_segments_of_columns_that_lie_are_refused_by_name(config: Config, case: str) -> None:
     forged = Forged(config)
     forged.write_segment(SEGMENTS[case](forged))
-    forged.refused(forged.segment, "")
+    forged.refused(forged.segment, SAID.get(case, ""))
 
 
 def test_what_is_not_forged_is_loaded(config: Config) -> None:
@@ -408,4 +421,4 @@ def test_mutable_columns_of_another_kind_than_the_rings_are_not_taken(
 
 def test_what_is_refused_is_counted() -> None:
     """For the report."""
-    report("hostile files, generic", files=len(BUFFERS) + len(SEGMENTS) + 12)
+    report("hostile files, generic", files=len(BUFFERS) + len(SEGMENTS) + 13)
