@@ -392,10 +392,12 @@ class DataManager:
         }
         replay = None
         if buffer is not None:
-            lineage = buffer.counters()["lineage"]
+            counters_of_rows = buffer.counters()
+            lineage = counters_of_rows["lineage"]
             replay = capture_replay(
                 staging,
                 buffer,
+                counters_of_rows,
                 self._writer.rows_written(lineage),
                 self._writer.rows_of(lineage),
                 f"the replay of run {self.run_name!r}",

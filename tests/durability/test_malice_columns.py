@@ -97,7 +97,7 @@ class Forged:
 
     def refused(self, named: Path, said: str) -> None:
         """A start refuses it and so does a look, by the name of the file."""
-        stored = StoredCommit(self.commit, read_commit(self.commit))
+        stored = StoredCommit(self.commit, read_commit(self.commit), sha256="")
 
         def checked(*seen: Any) -> None:
             read_sound(self.run, stored.path, stored.commit, Serializer(), seen=(*seen,))

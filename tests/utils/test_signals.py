@@ -63,7 +63,8 @@ def test_a_second_sigterm_is_patient() -> None:
 
 
 STUCK = """
-import ctypes, sys
+import ctypes, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 from alphatriangle.utils.signals import StopRequested, stop_on_signals
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
 libc.pthread_mutex_init(mutex, None)

@@ -11,7 +11,7 @@ import functools
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -79,18 +79,22 @@ class Capture:
 
 
 def capture_replay(
-    staging: Staging, buffer: ReplaySource, written: int, before: RowsKind | None, name: str
+    staging: Staging,
+    buffer: ReplaySource,
+    counters: Mapping[str, Any],
+    written: int,
+    before: RowsKind | None,
+    name: str,
 ) -> CapturedReplay:
     """Copy what has to be saved of a replay that messages call ``name``.
 
-    ``written``: the first row that is in no segment yet; ``before``: what its rows are so far, None
-    while nothing is known of them.
+    ``counters``: its own, now; ``written``: the first row that is in no segment yet; ``before``:
+    what its rows are so far, None while nothing is known of them.
 
     Raises:
         ColumnsError: its columns cannot be saved, or are not those of the rows before them.
         StateMismatchError: it lacks rows that were saved of it.
     """
-    counters = buffer.counters()
     first = max(buffer.oldest, written)
     if first > buffer.total_added:
         raise StateMismatchError(
@@ -111,7 +115,7 @@ def capture_replay(
         )
     return CapturedReplay(
         kind=kind,
-        counters=counters,
+        counters=dict(counters),
         mutable={name: staging.concatenate(views) for name, views in mutable.items()},
         new_rows=staging.columns(pieces),
         first_new_row=first,
