@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from alphatriangle.data.errors import CorruptBufferError
 from alphatriangle.data.replay.codecs import codec_named
 from alphatriangle.data.replay.segments import RowsKind, SegmentRef, check_segment, read_segment
 from alphatriangle.utils.columns import Columns, cut, joined, row_count
+
+_READERS: Final = 2
+"""Segments that are read at a time."""
 
 
 class SegmentedRows(Sequence[Any]):
@@ -72,8 +76,11 @@ class SegmentedRows(Sequence[Any]):
         Raises:
             CorruptBufferError: as :meth:`columns`.
         """
-        for ref, part in self._cuts():
-            self._waiting[ref.name] = self._pieces(ref, part)
+        cuts = list(self._cuts())
+        # Reading, digesting and decoding do not hold the interpreter's lock.
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="segments") as readers:
+            pieces = readers.map(lambda cut: self._pieces(*cut), cuts)
+            self._waiting = {ref.name: p for (ref, _), p in zip(cuts, pieces, strict=True)}
 
     def check(self, known: Collection[str]) -> None:
         """Whether all rows can be read; segments that are ``known`` to be sound need only be there

@@ -16,11 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import numpy as np
+
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.pace import rest
 
 _CHUNK = 1 << 17
 _WORTH_A_THREAD = 16 << 20
+_READ = 4 << 20
 TEMPORARY_SUFFIX = ".tmp"
 
 
@@ -129,19 +132,33 @@ def read_bytes(path: Path) -> bytes:
         return f.read()
 
 
-def read_digested(path: Path) -> tuple[bytes, Callable[[], str]]:
+def read_digested(path: Path) -> tuple[memoryview, Callable[[], str]]:
     """All of a file, and what waits for its sha256 (hex).
 
-    Of a large file it is made on a thread, beside whatever the caller does with the bytes.
+    Of a large file it is made on a thread, beside the reading and whatever the caller does next.
     """
-    content = read_bytes(path)
-    if len(content) < _WORTH_A_THREAD:
-        digest = hashlib.sha256(content).hexdigest()
-        return content, lambda: digest
-    helper = ThreadPoolExecutor(1, thread_name_prefix="digest")
-    made = helper.submit(lambda: hashlib.sha256(content).hexdigest())
+    with disk.open(path) as f:
+        size = f.seek(0, os.SEEK_END)
+        f.seek(0)
+        # NumPy asks for huge pages: to get much memory in small ones takes longer than to fill it.
+        content = np.empty(size, np.uint8).data
+        sha256 = hashlib.sha256()
+        helper = None
+        if size >= _WORTH_A_THREAD:
+            helper = ThreadPoolExecutor(1, thread_name_prefix="digest")
+        end = 0
+        while count := f.readinto(content[end : end + _READ]):  # type: ignore[attr-defined]
+            piece = content[end : end + count]
+            end += count
+            if helper is None:
+                sha256.update(piece)
+            else:
+                helper.submit(sha256.update, piece)
+    if helper is None:
+        return content[:end], sha256.hexdigest
+    made = helper.submit(sha256.hexdigest)
     helper.shutdown(wait=False)
-    return content, made.result
+    return content[:end], made.result
 
 
 def digest_of(path: Path) -> FileDigest:
