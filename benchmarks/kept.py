@@ -54,10 +54,14 @@ def _costs(folder: Path, kept: int) -> dict[str, float]:
     manager.close()
     _multiply(manager.paths, kept)
     manager = DataManager(persistence, train)
+    manager.load_initial_state()
+    save(manager, kept + 1)
+    manager.close()
+    manager = DataManager(persistence, train)
     begin = time.perf_counter()
     assert manager.load_initial_state().checkpoint_data is not None
     start = time.perf_counter() - begin
-    seconds = [save(manager, kept + 1 + i) for i in range(SAVES)]
+    seconds = [save(manager, kept + 2 + i) for i in range(SAVES)]
     manager.close()
     return {"start": start, "save": float(np.median(seconds))}
 

@@ -28,7 +28,7 @@ LinkName = Annotated[
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 ConfigName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.json$", max_length=64)]
 # What a run's folder holds beside what is named here.
-_TAKEN = ("commits", "episodes", "replica", "run.json", "pins.json")
+_TAKEN = ("commits", "episodes", "replica", "run.json", "pins.json", "newest.json")
 
 
 class PersistenceConfig(Section):

@@ -16,9 +16,9 @@ from alphatriangle.data.commits.capture import (
     capture_replay,
     stats_state,
 )
-from alphatriangle.data.commits.files import best_commit, has_begun, of_step, without
+from alphatriangle.data.commits.files import best_commit, commit_names, has_begun, of_step, without
 from alphatriangle.data.commits.known import KnownCommits
-from alphatriangle.data.commits.loading import load_explicit, load_newest
+from alphatriangle.data.commits.loading import load_explicit, load_start
 from alphatriangle.data.commits.staging import Staging
 from alphatriangle.data.commits.writer import CommitWriter, SaveReport
 from alphatriangle.data.elsewhere.mlflow_log import MlflowLog, MlflowStatus
@@ -205,27 +205,35 @@ class DataManager:
 
     def _load(self, explicit: LoadedTrainingState | None) -> LoadedTrainingState:
         self.run_info = read_run_info(self.paths)
-        known = self.commits.look()
-        has_commits = bool(known.commits or known.unreadable)
-        if has_commits and explicit:
+        there = len(commit_names(self.paths))
+        if there and explicit:
             raise RunExistsError(
-                f"run {self.run_name!r} has {len(known.commits)} commits and cannot start from "
+                f"run {self.run_name!r} has {there} commits and cannot start from "
                 f"{explicit.source}; choose another run name, or leave the path away to go on"
             )
         state = explicit or LoadedTrainingState()
-        if has_commits:
-            state = load_newest(self.paths, known, self.serializer)
+        if there:
+            state = load_start(self.paths, self.commits, self.serializer)
         self._writer = CommitWriter(self.commits, self.persist_config, self.serializer)
-        self._writer.remove_garbage()
         if state.commit is not None:
             buffer = state.buffer_data
             kind = RowsKind(buffer.codec, buffer.schema_of_rows) if buffer else None
             commit = without(state.commit, state.damaged_recordings)
             self._writer.continue_from(commit, buffer.lineage if buffer else None, kind)
-            before = [s for s in known.commits if s.commit.sequence <= state.commit.sequence]
-            best = best_commit(before)
-            self._best_sequence = best.commit.sequence if best else None
+            self._best_sequence = self._best_until(state)
         return state
+
+    def _best_until(self, state: LoadedTrainingState) -> int | None:
+        """Which commit was the best when training was where it goes on now, if one says so.
+
+        Where none was passed over, commits that only say it of themselves still say it tomorrow.
+        """
+        assert state.commit is not None
+        newest = state.commit.sequence
+        if state.commit.best_sequence is not None or not state.rejected:
+            return state.commit.best_sequence
+        best = best_commit([s for s in self.commits.look().commits if s.commit.sequence <= newest])
+        return best.commit.sequence if best else None
 
     def write_run_info(self, info: RunInfo) -> None:
         """Record what the run is.

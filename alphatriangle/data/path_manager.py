@@ -122,6 +122,11 @@ class PathManager:
         return self.run / "run.json"
 
     @property
+    def newest(self) -> Path:
+        """Which commit is the newest, for a start that need not read all."""
+        return self.run / "newest.json"
+
+    @property
     def pins(self) -> Path:
         """Commits that are never removed: see schemas.Pins."""
         return self.run / "pins.json"

@@ -123,7 +123,8 @@ def test_the_configuration_names_folders_and_files(tmp_path: Path) -> None:
     training.manager.close()
     run = tmp_path / "data/trainings/tiny"
     assert {p.name for p in run.iterdir() if not p.name.startswith(".")} == {
-        "commits", "curves", "episodes", "messages", "replay", "settings.json", "weights"
+        "commits", "curves", "episodes", "messages", "newest.json", "replay", "settings.json",
+        "weights"
     }  # fmt: skip
     assert (run / "weights/newest.pkl").resolve().name == "checkpoint_step_2.pkl"
     assert (run / "weights/champion.pkl").resolve().name == "checkpoint_step_1.pkl"

@@ -45,10 +45,16 @@ STATE = (
 ROT = f"tests/durability/test_rot.py {STATE}"
 COLUMNS = "tests/data/replay/test_any_columns.py"
 FORGED = "tests/durability/test_malice_columns.py"
+NEWEST = "tests/data/commits/test_newest.py"
 MALICE = f"tests/durability/test_malice.py {STATE}"
 
 # fmt: off
 MUTANTS = [
+    # which commit is the newest
+    Mutant("the note of the newest is of these commits", "commits/newest.py", " or note.names_sha256 != _names_digest(names)", "", NEWEST),
+    Mutant("names may come back", "commits/newest.py", "        fs.remove(self._paths.newest)\n", "", NEWEST),
+    Mutant("the note is gone before they do", "commits/newest.py", "        disk.sync_folder(self._paths.run)\n", "", CRASH),
+    Mutant("a noted newest that is not sound is passed over", "commits/loading.py", "        except DataError as e:\n            logger.info(", "        except KeyError as e:\n            logger.info(", NEWEST),
     # fsync
     Mutant("fsync of any file", "storage/disk.py", "            os.fsync(file.fileno())", "            pass", CRASH),
     Mutant("fsync of any folder", "storage/disk.py", "            os.fsync(descriptor)", "            pass", CRASH),

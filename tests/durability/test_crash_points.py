@@ -20,6 +20,7 @@ from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data import state_digest
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
+from alphatriangle.data.commits.newest import noted_newest
 from alphatriangle.data.elsewhere.mlflow_uploads import read_log, uploaded_files
 from alphatriangle.data.errors import CheckpointNotFoundError, RunNotFoundError
 from alphatriangle.data.path_manager import PathManager
@@ -101,6 +102,18 @@ def retention(s: Scenario) -> None:
         s.save()
 
 
+def a_step_again_whose_commit_is_gone(s: Scenario) -> None:
+    """The names of the commits come to be those that they have been, with another newest."""
+    s.save()
+    s.save()
+    s.save()
+    paths = s.training.manager.paths
+    fs.remove(paths.commit(1))
+    disk.sync_folder(paths.commits)
+    s.training.step = 0
+    s.save()
+
+
 def merging(s: Scenario) -> None:
     for _ in range(8):
         s.save(rows=20)
@@ -110,6 +123,7 @@ SCENARIOS: dict[str, tuple[Callable[[Scenario], None], int]] = {
     "first saves": (first_saves, 5),
     "the same step twice": (the_same_step_twice, 5),
     "retention": (retention, 2),
+    "a step again whose commit is gone": (a_step_again_whose_commit_is_gone, 5),
     "merging": (merging, 3),
 }
 
@@ -191,8 +205,11 @@ def test_every_crash_point_of_saving(tmp_path: Path, name: str, kind: type[AnyTr
             found = state.commit.sequence
             assert oldest <= found <= newest
             assert digest_of(state) == scenario.digests[found], "a mixture"
-            for stored in list_commits(PathManager(config.persistence, "tiny")).commits:
+            paths = PathManager(config.persistence, "tiny")
+            commits = list_commits(paths).commits
+            for stored in commits:
                 check_sound(root / "runs/tiny", stored)  # older ones are whole as well
+            assert noted_newest(paths) in (None, commits[0])
         if tried % CONTINUED_EVERY == 0:
             _go_on(config, oldest, kind)
         shutil.rmtree(root)

@@ -14,6 +14,8 @@ from alphatriangle.data.commits.files import (
     list_commits,
     of_step,
 )
+from alphatriangle.data.commits.known import KnownCommits
+from alphatriangle.data.commits.newest import noted_newest
 from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
@@ -84,6 +86,25 @@ def load_newest(
         f"run {paths.run_name!r} has {len(rejected)} commits and none is sound:\n  {reasons}\n"
         "nothing was changed; mend or restore the files, or choose another --run-name"
     )
+
+
+def load_start(
+    paths: PathManager, run: KnownCommits, serializer: Serializer
+) -> LoadedTrainingState:
+    """:func:`load_newest`, which reads the other commits only where that is needed.
+
+    Raises:
+        DataError: as there.
+    """
+    newest = noted_newest(paths)
+    if newest is not None:
+        try:
+            return load_commit(paths, newest, serializer, [])
+        except (FileUnavailableError, UnknownCodecError):
+            raise
+        except DataError as e:
+            logger.info("the newest commit is not sound, and all are looked at: %s", e)
+    return load_newest(paths, run.look(), serializer)
 
 
 def load_for_reading(

@@ -1,7 +1,7 @@
 """From a captured state to a commit: the one place that knows the order of writes.
 
     segment of the new rows -> buffer file -> checkpoint -> episodes -> read back -> COMMIT
-    -> read back -> links -> retention -> merge small files for the next commit
+    -> read back -> links -> retention -> note of the newest -> merge small files for the next one
 
 Up to the commit nothing exists that a reader would look at; after it, nothing can be lost.
 """
@@ -21,12 +21,14 @@ from pathlib import Path
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.commits.capture import Capture
 from alphatriangle.data.commits.files import (
+    CommitList,
     StoredCommit,
     best_commit,
     read_commit,
     write_commit,
 )
 from alphatriangle.data.commits.known import KnownCommits
+from alphatriangle.data.commits.newest import NewestNote
 from alphatriangle.data.commits.pruning import carry_out_pruning, plan_pruning
 from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import (
@@ -92,10 +94,9 @@ class CommitWriter:
         self._serializer = serializer
         self._pace = Pace()
         self._background = Background(self._write_paced, "commit-writer")
-        known = run.look()
-        # Unreadable commits may have had any sequence; starting above their number keeps order.
-        newest = known.commits[0].commit.sequence if known.commits else 0
-        self._sequence = newest + len(known.unreadable)
+        self._newest = NewestNote(run.paths)
+        # Of the newest commit there; found out by the first save, which looks at all of them.
+        self._sequence: int | None = None
         self._committed: Commit | None = None
         # What the next commit builds on: the files of the last one, perhaps merged.
         self._segments: list[CommittedFile] = []
@@ -143,12 +144,29 @@ class CommitWriter:
         self._pace.hurry()
         self._background.close()
 
-    def remove_garbage(self) -> None:
+    def _look_around(self) -> None:
+        """What a writer has to know of a run before its first save there.
+
+        Raises:
+            SaveFailedError: the commits cannot be read now.
+        """
+        try:
+            known = self._run.look()
+        except FileUnavailableError as e:
+            raise SaveFailedError(f"nothing was saved in {self._paths.run}: {e}") from e
+        try:
+            self._remove_garbage(known)
+        except OSError as e:
+            logger.warning("what a killed save has left in %s stays: %s", self._paths.run, e)
+        # Unreadable commits may have had any sequence; starting above their number keeps order.
+        newest = known.commits[0].commit.sequence if known.commits else 0
+        self._sequence = newest + len(known.unreadable)
+
+    def _remove_garbage(self, known: CommitList) -> None:
         """Remove files that no commit names, left by saves that did not become commits.
 
         Skipped while some commit cannot be read: nobody knows what it names.
         """
-        known = self._run.look()
         if known.unreadable:
             return
         named = {f.path for stored in known.commits for f in stored.commit.files}
@@ -180,6 +198,8 @@ class CommitWriter:
     def _write(self, capture: Capture) -> SaveReport:
         started = time.perf_counter()
         step = capture.global_step
+        if self._sequence is None:
+            self._look_around()
         self._check_finite(capture)
         self._check_space(capture)
         self._written = []
@@ -187,12 +207,13 @@ class CommitWriter:
         try:
             commit = self._write_files(capture)
             self._read_back(commit)
+            self._newest.before_commit(step)
             failpoint("commit.before")
             stored = write_commit(self._paths, commit)
-            self._run.add(stored)
             failpoint("commit.after")
             if read_commit(stored.path) != commit:
                 raise CorruptCommitError(stored.path, "it is not what was written")
+            self._run.add(stored)
             failpoint("commit.read-back")
         except _CANNOT_WRITE as e:
             self._undo(stored)
@@ -209,6 +230,8 @@ class CommitWriter:
         try:
             self._point_links(stored.commit)
             self._apply_retention(capture.held)
+            self._newest.after_commit(self._run.look())
+            failpoint("newest.noted")
             self._merge_small_files(step)
         except (OSError, CorruptFileError, FileUnavailableError) as e:
             # Conveniences: the commit is sound without them, and the next save tries again.
@@ -279,6 +302,7 @@ class CommitWriter:
             failpoint("write.episodes")
             files.append(self._file(path, "episodes", digest))
         now = time.time_ns()
+        assert self._sequence is not None, "looked around before"
         self._sequence += 1
         return Commit(
             run_name=self._paths.run_name,
