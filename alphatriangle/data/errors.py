@@ -149,7 +149,7 @@ class ReplicaNotFoundError(DataError):
 
 
 class ReplicaUnavailableError(DataError):
-    """A replica cannot be read now; nothing says that it is damaged, so nothing stands in for it."""
+    """A replica cannot be read now; nothing says that it is damaged, so nothing older stands in."""
 
 
 class CorruptReplicaError(CorruptFileError):

@@ -47,7 +47,7 @@ class _Places(NamedTuple):
 
     all: frozenset[ObjectPlace]
     files: frozenset[ObjectPlace]
-    """Those that may ever be removed: ``run.json`` and ``configs.json`` come back as they were."""
+    """Those that may ever be removed: ``configs.json`` may become what it was."""
 
 
 class GarbageCollector:

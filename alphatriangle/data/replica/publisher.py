@@ -20,7 +20,7 @@ from alphatriangle.data.errors import (
     FencedError,
     reading_failed,
 )
-from alphatriangle.data.records import Commit
+from alphatriangle.data.records import Commit, RunInfo
 from alphatriangle.data.replica.claims import Claim, create_once
 from alphatriangle.data.replica.finding import ReplicaReader
 from alphatriangle.data.replica.layout import Layout, ObjectPlace, Position
@@ -44,6 +44,15 @@ logger = logging.getLogger(__name__)
 
 _REQUESTS: Final = 8
 """For one commit; where it takes more objects than usual the hint is left to the next."""
+
+
+class Retention(NamedTuple):
+    """What decides which commits the replica keeps."""
+
+    rules: KeepRules | None
+    """None while nothing may be dropped."""
+    best_sequence: int | None
+    pins: Collection[int]
 
 
 class _Pending(NamedTuple):
@@ -111,14 +120,12 @@ class Publisher:
                 record.epochs,
                 record.run_info,
                 record.configs,
-                None,
-                base.record.best_sequence,
-                base.record.pins,
+                Retention(None, base.record.best_sequence, base.record.pins),
             )
         self.settle()
 
-    def publish(self, parcel: Parcel, rules: KeepRules | None, pins: Collection[int]) -> None:
-        """Put a commit; when this returns it is acknowledged. Without ``rules`` nothing is dropped.
+    def publish(self, parcel: Parcel, retention: Retention) -> None:
+        """Put a commit; when this returns it is acknowledged.
 
         Raises:
             FencedError: there is a newer epoch, or another writer in this one.
@@ -132,16 +139,9 @@ class Publisher:
         for file in commit.files:
             if not self.has(file.sha256):
                 self._put_object(parcel.files[file.sha256], fs.FileDigest(file.size, file.sha256))
-        run_info = self._put_loose(parcel.run_info)
         configs = self._put_loose(parcel.configs)
         epochs = [self._known[file.sha256] for file in commit.files]
-        is_newest = self.newest is None or commit.sequence > self.newest.sequence
-        best = commit if is_newest else self.newest
-        assert best is not None
-        best_sequence = best.best_sequence or (best.sequence if best.is_best else None)
-        if best_sequence is None and self.last is not None:
-            best_sequence = self.last.best_sequence
-        self._put(commit, epochs, run_info, configs, rules, best_sequence, pins)
+        self._put(commit, epochs, parcel.run_info, configs, retention)
         self.settle()
 
     def settle(self) -> None:
@@ -221,11 +221,9 @@ class Publisher:
         self,
         commit: Commit,
         epochs: list[int],
-        run_info: StoredObject | None,
+        run_info: RunInfo | None,
         configs: StoredObject | None,
-        rules: KeepRules | None,
-        best_sequence: int | None,
-        pins: Collection[int],
+        retention: Retention,
     ) -> None:
         number = self._number + 1
         new = Held(
@@ -239,9 +237,9 @@ class Publisher:
         choice = kept(
             self.holds,
             new,
-            rules,
-            best_sequence=best_sequence,
-            pins=pins,
+            retention.rules,
+            best_sequence=retention.best_sequence,
+            pins=retention.pins,
             now_ns=time.time_ns(),
         )
         record = RemoteCommit(
@@ -254,9 +252,9 @@ class Publisher:
             run_info=run_info,
             configs=configs,
             holds=choice.holds,
-            best_sequence=best_sequence,
+            best_sequence=retention.best_sequence,
             dropped=still_dropped(self.dropped, choice.dropped, self.collected, self.epoch),
-            pins=sorted(pins),
+            pins=sorted(retention.pins),
         )
         self._pending = _Pending(*sealed(record))
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from alphatriangle.data.commits.files import seal_of
 from alphatriangle.data.errors import CorruptReplicaError
 from alphatriangle.data.json_files import parse_json
-from alphatriangle.data.records import Commit, Sha256
+from alphatriangle.data.records import Commit, RunInfo, Sha256
 from alphatriangle.data.replica.layout import ObjectPlace, Position
 
 LARGEST_RECORD: Final = 64 << 20
@@ -126,7 +126,8 @@ class RemoteCommit(_Sealed):
     commit: Commit
     epochs: list[EpochNumber]
     """In which epoch the object of each file of the commit lies, in the order of its files."""
-    run_info: StoredObject | None = None
+    run_info: RunInfo | None = None
+    """As it was then. Small, and what the arithmetic of a resume depends on: it stands here."""
     configs: StoredObject | None = None
     holds: list[_Held]
     """The commits that are kept, the newest first, this one among them."""
@@ -162,8 +163,7 @@ class RemoteCommit(_Sealed):
 
     def places(self) -> set[ObjectPlace]:
         """All objects that it takes to have this commit."""
-        more = {loose.place for loose in (self.run_info, self.configs) if loose is not None}
-        return self.file_places() | more
+        return self.file_places() | ({self.configs.place} if self.configs is not None else set())
 
 
 class Hint(_Sealed):

@@ -22,7 +22,7 @@ from alphatriangle.data.replica.garbage import GarbageCollector
 from alphatriangle.data.replica.layout import Layout
 from alphatriangle.data.replica.outbox import to_send
 from alphatriangle.data.replica.protocol import History, KeepRules
-from alphatriangle.data.replica.publisher import Publisher
+from alphatriangle.data.replica.publisher import Publisher, Retention
 from alphatriangle.data.replica.records import seal_shown
 from alphatriangle.data.replica.spool import Spool
 from alphatriangle.data.replica.state import (
@@ -40,9 +40,7 @@ class _Outbox(NamedTuple):
     """What has to go, the most urgent first."""
 
     waiting: list[StoredCommit]
-    pins: set[int]
-    rules: KeepRules | None
-    """None while nothing may be dropped."""
+    retention: Retention
 
 
 class ReplicaSession:
@@ -58,8 +56,10 @@ class ReplicaSession:
         store: Store,
         rules: KeepRules,
         clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._run = run
+        self._on_change = on_change
         self._store = store
         self._rules = rules
         self._clock = clock
@@ -141,7 +141,7 @@ class ReplicaSession:
         wanted = [file for file in stored.commit.files if not publisher.has(file.sha256)]
         try:
             parcel = self._spool.fill(stored, wanted)
-            publisher.publish(parcel, outbox.rules, outbox.pins)
+            publisher.publish(parcel, outbox.retention)
         except FileNotFoundError:
             if stored.path.exists():
                 self._skip(stored, "a file of it is missing")
@@ -181,6 +181,7 @@ class ReplicaSession:
         if state != self.state:
             write_state(self._paths.replica_state, state)
             self.state = state
+            self._on_change()
 
     def _history(self) -> History:
         known = self._run.look().commits
@@ -221,4 +222,7 @@ class ReplicaSession:
             if not publisher.has(file.sha256)
         }
         self.waiting_bytes = sum(missing.values())
-        return _Outbox(waiting, pins, rules)
+        best_sequence = known[0].commit.best_sequence if known else None
+        if best is not None:
+            best_sequence = best.commit.sequence
+        return _Outbox(waiting, Retention(rules, best_sequence, pins))

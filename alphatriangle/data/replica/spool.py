@@ -6,19 +6,27 @@ handed over; it is removed when that has been acknowledged or given up.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from alphatriangle.data.commits.files import StoredCommit, read_commit
-from alphatriangle.data.errors import DataError, FileUnavailableError
+from alphatriangle.data.errors import (
+    CorruptRunInfoError,
+    DataError,
+    FileUnavailableError,
+    UnsupportedFormatError,
+)
+from alphatriangle.data.json_files import read_json_if_any
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.records import Commit, CommittedFile
+from alphatriangle.data.records import Commit, CommittedFile, RunInfo
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.failpoints import failpoint
 
+logger = logging.getLogger(__name__)
+
 _COMMIT: Final = "commit.json"
-_RUN_INFO: Final = "run.json"
 _CONFIGS: Final = "configs.json"
 
 
@@ -35,7 +43,7 @@ class Parcel(NamedTuple):
     commit: Commit
     files: dict[str, Path]
     """sha256 -> where its content is; only of those that were asked for."""
-    run_info: LooseFile | None
+    run_info: RunInfo | None
     configs: LooseFile | None
 
 
@@ -56,12 +64,11 @@ class Spool:
         self.clear()
         fs.make_folder(self._folder)
         files = {file.sha256: self._hold(self._paths.run / file.path, file) for file in wanted}
-        run_info = self._copy(self._paths.run_info, _RUN_INFO)
         configs = self._copy(self._paths.configs, _CONFIGS)
         # Written, not linked: it must be readable whatever becomes of the other.
         fs.write_bytes(self._folder / _COMMIT, fs.read_bytes(stored.path))
         failpoint("replica.linked")
-        return Parcel(stored.commit, files, run_info, configs)
+        return Parcel(stored.commit, files, self._run_info(), configs)
 
     def left(self) -> Commit | None:
         """The commit that was being handed over when the process before this one ended.
@@ -97,6 +104,13 @@ class Spool:
             # No copy, which could fill the disk: where there are no links the file itself must do.
             return path
         return link
+
+    def _run_info(self) -> RunInfo | None:
+        try:
+            return read_json_if_any(self._paths.run_info, RunInfo, CorruptRunInfoError)
+        except (CorruptRunInfoError, UnsupportedFormatError) as e:
+            logger.warning("the replica goes on without run.json: %s", e)
+            return None
 
     def _copy(self, path: Path, name: str) -> LooseFile | None:
         try:
