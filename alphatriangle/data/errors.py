@@ -142,3 +142,23 @@ class UnknownCodecError(DataError):
 
 class ColumnsError(DataError):
     """Replay columns cannot be saved, or are not those that the rows before them have."""
+
+
+class ReplicaNotFoundError(DataError):
+    """The store holds no replica of that run, or none with a commit."""
+
+
+class ReplicaUnavailableError(DataError):
+    """A replica cannot be read now; nothing says that it is damaged, so nothing older stands in."""
+
+
+class CorruptReplicaError(CorruptFileError):
+    """Something in a replica is not what was put there, or is gone; the path is its key."""
+
+
+class FencedError(DataError):
+    """Another writer has taken the replica of the run over: nothing more is acknowledged to us."""
+
+
+class DivergedError(FencedError):
+    """The replica holds commits that the run's folder here does not go on from."""

@@ -142,6 +142,16 @@ class PathManager:
         return self.run / "mlflow_points.jsonl"
 
     @property
+    def replica(self) -> Path:
+        """What is being handed over to the copy elsewhere, and what is known of it."""
+        return self.run / "replica"
+
+    @property
+    def replica_state(self) -> Path:
+        """See replica/state.py."""
+        return self.replica / "state.json"
+
+    @property
     def latest_checkpoint(self) -> Path:
         """Link to the newest checkpoint."""
         return self.checkpoints / self._config.latest_checkpoint_filename

@@ -190,7 +190,7 @@ MUTANTS = [
         ROT,
     ),
     Mutant("links among committed files", "commits/files.py", "    if (run / file.path).is_symlink():", "    if False:", MALICE),
-    Mutant("seal of a commit", "commits/files.py", "    if _seal(commit) != record.seal:", "    if False:", ROT),
+    Mutant("seal of a commit", "commits/files.py", "    if seal_of(commit) != record.seal:", "    if False:", ROT),
     Mutant(
         "digest of a segment that is read",
         "replay/arrow_files.py",

@@ -55,14 +55,15 @@ def _record(commit: Commit) -> dict[str, Any]:
     return record
 
 
-def _seal(commit: Commit) -> str:
+def seal_of(commit: Commit) -> str:
+    """What a commit is, in one number: sha256 (hex) over all that it says."""
     text = json.dumps(_record(commit), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sealed(commit: Commit) -> bytes:
     """The content of a commit's file."""
-    record = {**_record(commit), "seal": _seal(commit)}
+    record = {**_record(commit), "seal": seal_of(commit)}
     return json.dumps(record, indent=1).encode() + b"\n"
 
 
@@ -103,7 +104,7 @@ def parse_commit(content: bytes, path: Path) -> Commit:
     record = parse_json(content, path, _SealedCommit, CorruptCommitError)
     fields = {name: getattr(record, name) for name in Commit.model_fields}
     commit = Commit.model_construct(**fields)
-    if _seal(commit) != record.seal:
+    if seal_of(commit) != record.seal:
         raise CorruptCommitError(path, "its content does not match its seal")
     return commit
 

@@ -33,6 +33,12 @@ FAILPOINTS: Final = (
     "merge.segment",
     "outbox.uploaded",
     "outbox.logged",
+    "replica.linked",
+    "replica.object",
+    "replica.commit",
+    "replica.checked",
+    "replica.head",
+    "replica.gc",
 )
 
 _name, _, _count = os.environ.get("ALPHATRIANGLE_FAILPOINT", "").partition(":")

@@ -76,8 +76,14 @@ class _HashingWriter(io.RawIOBase):
         super().close()
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> FileDigest:
+def write_atomically(
+    path: Path,
+    write: Callable[[IO[bytes]], None],
+    check: Callable[[FileDigest], None] | None = None,
+) -> FileDigest:
     """Write a file through ``write`` so that it exists completely or not at all.
+
+    What ``check`` raises of the bytes that were written keeps it from appearing.
 
     Raises:
         OSError: nothing has changed at ``path``.
@@ -88,6 +94,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> FileDige
             write(writer)  # type: ignore[arg-type]
             disk.sync(raw)
             digest = writer.digest()
+        if check is not None:
+            check(digest)
         disk.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -159,6 +167,11 @@ def read_digested(path: Path) -> tuple[memoryview, Callable[[], str]]:
     made = helper.submit(sha256.hexdigest)
     helper.shutdown(wait=False)
     return content[:end], made.result
+
+
+def digest(content: bytes) -> FileDigest:
+    """Digest bytes at hand."""
+    return FileDigest(len(content), hashlib.sha256(content).hexdigest())
 
 
 def digest_of(path: Path) -> FileDigest:

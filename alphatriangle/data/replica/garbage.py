@@ -1,0 +1,230 @@
+"""Removing from a replica what is kept no more. Only the epoch's owner does, and it looks first.
+
+What is garbage is known without a list: each commit names those that were dropped. Objects lie in
+the epoch of the writer that put them and nobody else puts there, so that no writer's garbage is
+another one's news; commits of the own epoch stay, however old: their numbers are what stops a copy
+of this very process.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from alphatriangle.data.errors import CorruptReplicaError
+from alphatriangle.data.replica.finding import ReplicaReader
+from alphatriangle.data.replica.layout import EpochPlace, Layout, ObjectPlace, Position
+from alphatriangle.data.replica.protocol import garbage
+from alphatriangle.data.replica.publisher import Publisher
+from alphatriangle.data.replica.records import Dropped, RemoteCommit
+from alphatriangle.data.storage.failpoints import failpoint
+from alphatriangle.data.stores.store import Store, StoreDeniedError, StoredObject, StoreError
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS: Final = 3600.0
+"""So long a reader may take over a commit that is dropped meanwhile."""
+_BATCH: Final = 16
+"""Commits that are removed together: a round of it takes a handful of requests."""
+_ORPHAN_SECONDS: Final = 7 * 86_400.0
+"""So long what a fenced writer has put stays, in case somebody wants it."""
+
+
+class Sweep(NamedTuple):
+    """What a sweep has found and removed."""
+
+    removed: int
+    freed_bytes: int
+    missing: list[str]
+    """Keys of objects that the replica needs and a list does not show, or with another size; then
+    nothing is removed."""
+
+
+class _Places(NamedTuple):
+    """The objects of a commit."""
+
+    all: frozenset[ObjectPlace]
+    files: frozenset[ObjectPlace]
+    """Those that may ever be removed: ``configs.json`` may become what it was."""
+
+
+class GarbageCollector:
+    """Of one epoch, for its owner's thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        publisher: Publisher,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self._publisher = publisher
+        self._reader = ReplicaReader(store, layout)
+        self._clock = clock
+        self._since: dict[Position, float] = {}
+        self._records: dict[Position, _Places] = {}
+        self.is_denied = False
+        """Whether nothing may be removed there: then somebody else has to."""
+        self._date_inherited()
+
+    def note(self, record: RemoteCommit) -> None:
+        """A commit of this epoch that has been acknowledged: it need not be read again."""
+        self._remember(record.position, record)
+        now = self._clock()
+        for dropped in record.dropped:
+            self._since.setdefault(dropped.position, now)
+
+    def collect(self, *, least: int = _BATCH) -> int:
+        """Remove what commits named that were dropped long enough ago, if there are so many.
+
+        Returns how many objects.
+
+        Raises:
+            FencedError: another writer has been here; nothing was removed.
+            StoreError: to be called again.
+        """
+        publisher, now = self._publisher, self._clock()
+        waiting = [d for d in publisher.dropped if d.position not in publisher.collected]
+        due = [d for d in waiting if now - self._since.setdefault(d.position, now) >= GRACE_SECONDS]
+        if len(due) < least or not due:
+            return 0
+        if self.is_denied:
+            publisher.collected.update(d.position for d in due)
+            return 0
+        try:
+            needed = {h.position: self._places(h.position).all for h in publisher.holds}
+        except CorruptReplicaError as e:
+            logger.warning("nothing is removed from the replica: %s", e)
+            return 0
+        removable = {d.position: self._removable(d.position) for d in due}
+        doomed = garbage(removable, needed, {**removable, **needed})
+        if publisher.has_successor():
+            raise publisher.fenced()
+        try:
+            self._remove(due, doomed)
+        except StoreDeniedError as e:
+            logger.warning("what the replica keeps no more stays there: %s", e)
+            self.is_denied = True
+            return 0
+        publisher.collected.update(d.position for d in due)
+        for dropped in due:
+            self._records.pop(dropped.position, None)
+            self._since.pop(dropped.position, None)
+        return len(doomed)
+
+    def sweep(self) -> Sweep:
+        """Remove what no commit names, left by writers that ended or were fenced: with a list.
+
+        For repair, and by somebody who is asked for it.
+
+        Raises:
+            FencedError: another writer has been here; nothing was removed.
+            StoreError: it is out of reach, or nothing may be removed.
+        """
+        publisher = self._publisher
+        kept = {h.position for h in publisher.holds} | {d.position for d in publisher.dropped}
+        listed = list(self._store.list(self._layout.prefix))
+        missing = sorted(self._missing(listed))
+        if missing:
+            return Sweep(0, 0, missing)
+        needed = {place for h in publisher.holds for place in self._places(h.position).all}
+        for dropped in publisher.dropped:
+            needed |= self._removable(dropped.position)
+        now_ns = max(item.modified_ns for item in listed)
+        doomed: list[StoredObject] = []
+        for item in listed:
+            place, age = self._layout.parse(item.key), (now_ns - item.modified_ns) / 1e9
+            if place is None or isinstance(place, EpochPlace) or place.epoch > publisher.epoch:
+                continue
+            is_own = place.epoch == publisher.epoch
+            if isinstance(place, ObjectPlace):
+                is_needed = place in needed
+            else:
+                is_needed = is_own or place in kept
+            if not is_needed and age >= (GRACE_SECONDS if is_own else _ORPHAN_SECONDS):
+                doomed.append(item)
+        if doomed and publisher.has_successor():
+            raise publisher.fenced()
+        objects = {p for i in doomed if isinstance(p := self._layout.parse(i.key), ObjectPlace)}
+        publisher.forget(objects)
+        # Commits first: what can be read is whole.
+        doomed.sort(key=lambda item: "/objects/" in item.key)
+        self._store.delete([item.key for item in doomed])
+        return Sweep(len(doomed), sum(item.size for item in doomed), [])
+
+    def _missing(self, listed: Iterable[StoredObject]) -> set[str]:
+        sizes = {item.key: item.size for item in listed}
+        missing = set()
+        for held in self._publisher.holds:
+            try:
+                record = self._reader.read(held.position)
+            except CorruptReplicaError:
+                missing.add(self._layout.commit(held.position))
+                continue
+            for file, epoch in zip(record.commit.files, record.epochs, strict=True):
+                key = self._layout.object(ObjectPlace(epoch, file.sha256))
+                if sizes.get(key) != file.size:
+                    missing.add(key)
+        return missing
+
+    def _remove(self, due: list[Dropped], doomed: set[ObjectPlace]) -> None:
+        older = [d.position for d in due if d.epoch < self._publisher.epoch]
+        if older:
+            self._store.delete([self._layout.commit(position) for position in older])
+        failpoint("replica.gc")
+        # Whatever becomes of the request: they are not counted on any more.
+        self._publisher.forget(doomed)
+        if doomed:
+            self._store.delete(sorted(self._layout.object(place) for place in doomed))
+
+    def _places(self, position: Position) -> _Places:
+        """
+        Raises:
+            CorruptReplicaError: the commit cannot be read.
+        """
+        if position not in self._records:
+            self._remember(position, self._reader.read(position))
+        return self._records[position]
+
+    def _removable(self, position: Position) -> frozenset[ObjectPlace]:
+        """Of a commit that is kept no more; nothing, if it cannot be read."""
+        try:
+            return self._places(position).files
+        except CorruptReplicaError:
+            return frozenset()
+
+    def _remember(self, position: Position, record: RemoteCommit) -> None:
+        self._records[position] = _Places(
+            frozenset(record.places()), frozenset(record.file_places())
+        )
+
+    def _date_inherited(self) -> None:
+        """What earlier epochs dropped is as old as the claim that ended them, by the store's time.
+
+        Else processes that never live for an hour would never remove anything.
+        """
+        inherited = self._publisher.dropped
+        if not inherited:
+            return
+        try:
+            listed = list(self._store.list(self._layout.epochs))
+        except StoreError:
+            return
+        claimed = {
+            place.epoch: item.modified_ns
+            for item in listed
+            if isinstance(place := self._layout.parse(item.key), EpochPlace)
+        }
+        now, here = self._clock(), claimed.get(self._publisher.epoch)
+        for dropped in inherited:
+            ended = claimed.get(dropped.dropped_in + 1)
+            if (
+                here is not None
+                and ended is not None
+                and dropped.dropped_in < self._publisher.epoch
+            ):
+                self._since[dropped.position] = now - max(here - ended, 0) / 1e9

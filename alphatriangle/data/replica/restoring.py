@@ -1,0 +1,360 @@
+"""From a replica to a run here: the newest sound commit, every byte of it checked.
+
+Files appear under their names only when they are what their commit says, and the commit itself
+last; a restore that was cut off goes on where it was. Newer commits that are passed over are
+reported, and remembered: so that the run can go on replicating where they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import IO, Final, NamedTuple, TypeVar
+
+from alphatriangle.config import PersistenceConfig
+from alphatriangle.data.commits.files import list_commits, sealed
+from alphatriangle.data.commits.soundness import read_sound
+from alphatriangle.data.errors import (
+    CommitNotFoundError,
+    CorruptFileError,
+    CorruptReplicaError,
+    DataFolderError,
+    DataError,
+    FileUnavailableError,
+    NoSoundCommitError,
+    ReplicaNotFoundError,
+    ReplicaUnavailableError,
+    RunExistsError,
+    RunLockedError,
+    SaveFailedError,
+    UnknownCodecError,
+    UnsupportedFormatError,
+)
+from alphatriangle.data.path_manager import PathManager
+from alphatriangle.data.records import Commit, CommittedFile, DamagedFile, Pins, RejectedCommit
+from alphatriangle.data.replica.finding import OUT_OF_REACH, Passed, ReplicaReader
+from alphatriangle.data.replica.layout import Layout, ObjectPlace, Position
+from alphatriangle.data.replica.records import Held, RemoteCommit, StoredObject
+from alphatriangle.data.replica.state import ReplicaState, write_state
+from alphatriangle.data.runs.fork import Origin, make_run
+from alphatriangle.data.runs.summary import parse_configs
+from alphatriangle.data.serializer import Serializer
+from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.lock import RunLock
+from alphatriangle.data.stores.store import Store, StoreError, StoreUnavailableError
+from alphatriangle.utils.invocation import command
+
+logger = logging.getLogger(__name__)
+
+_AT_A_TIME: Final = 8
+_ATTEMPTS: Final = 3
+"""How often a read is tried that fails, or that brings other bytes than it should."""
+_LARGEST_SETTINGS: Final = 64 << 20
+_STOP: Final = (
+    FileUnavailableError,
+    ReplicaUnavailableError,
+    RunExistsError,
+    RunLockedError,
+    SaveFailedError,
+    DataFolderError,
+    UnknownCodecError,
+    UnsupportedFormatError,
+)
+"""None of these says that a commit is unsound: nothing older may stand in for it."""
+Result = TypeVar("Result")
+
+
+class Restored(NamedTuple):
+    """A run that was made of a replica."""
+
+    commit: Commit
+    position: Position
+    rejected: list[RejectedCommit]
+    """Newer commits that were passed over."""
+    damaged: list[DamagedFile]
+    """What is lost and no part of the training state: recorded games, ``configs.json``."""
+    bytes_downloaded: int
+
+
+def restore_replica(
+    config: PersistenceConfig,
+    store: Store,
+    run_name: str,
+    *,
+    new_name: str | None = None,
+    step: int | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Restored:
+    """Make a run of the newest sound commit of a replica, or of one step of it.
+
+    It is the same run and can go on being replicated, unless it gets a ``new_name``: then it is
+    another one, as after a fork. A run of that name must not have commits here.
+
+    Raises:
+        RunExistsError: there is a run of that name here.
+        ReplicaNotFoundError: there is no replica of that run.
+        CommitNotFoundError: it has no commit of that step.
+        NoSoundCommitError: it has commits and none is sound.
+        ReplicaUnavailableError: the store cannot be reached now; what has been restored so far
+            stays for the next try.
+        UnsupportedFormatError: a newer version wrote it.
+        SaveFailedError: the disk says no.
+    """
+    target = PathManager(config, new_name or run_name)
+    known = list_commits(target)
+    if known.commits or known.unreadable:
+        raise RunExistsError(
+            f"run {target.run_name!r} exists here; choose another name for the restored one"
+        )
+    restore = _Restore(config, store, run_name, target, pause)
+    return restore.newest(step, is_fork=new_name is not None and new_name != run_name)
+
+
+class _Restore:
+    """One restore; a connection that fails is tried again, a few times."""
+
+    def __init__(
+        self,
+        config: PersistenceConfig,
+        store: Store,
+        run_name: str,
+        target: PathManager,
+        pause: Callable[[float], None],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._layout = Layout(run_name)
+        self._reader = ReplicaReader(store, self._layout)
+        self._target = target
+        self._pause = pause
+        self._downloaded = 0
+
+    def newest(self, step: int | None, *, is_fork: bool) -> Restored:
+        while True:
+            found = self._asked(self._reader.look)
+            record, passed = self._asked(partial(self._reader.newest_readable, found))
+            try:
+                return self._best_of(record, passed, step, is_fork=is_fork)
+            except NoSoundCommitError:
+                # Perhaps the replica went on meanwhile, and what was tried is kept no more.
+                if self._asked(self._reader.look) == found:
+                    raise
+
+    def _best_of(
+        self, record: RemoteCommit | None, passed: list[Passed], step: int | None, *, is_fork: bool
+    ) -> Restored:
+        where = f"run {self._layout.run_name!r} in {self._store.url}"
+        if record is None and not passed:
+            raise ReplicaNotFoundError(
+                f"there is no replica of {where}; {command('runs', 'list')} shows what is here"
+            )
+        passed = list(passed)
+        candidates = [] if record is None else _newest_first(record.holds)
+        if step is not None:
+            chosen = [held for held in candidates if held.step == step]
+            if candidates and not chosen:
+                steps = ", ".join(str(held.step) for held in candidates)
+                raise CommitNotFoundError(
+                    f"the replica of {where} has no commit of step {step}; "
+                    f"its commits are of steps: {steps}"
+                )
+            candidates, passed = chosen, []
+        for held in candidates:
+            try:
+                found = record
+                if found is None or held.position != found.position:
+                    found = self._asked(partial(self._reader.read, held.position))
+                damaged = self._make(found, [p.position for p in passed], is_fork=is_fork)
+            except _STOP:
+                raise
+            except DataError as e:
+                passed.append(Passed(held.position, f"step {held.step}: {e}"))
+                logger.warning("commit %s of the replica is passed over: %s", held.position, e)
+                continue
+            rejected = [
+                RejectedCommit(path=self._layout.commit(p.position), reason=p.reason)
+                for p in passed
+            ]
+            return Restored(found.commit, held.position, rejected, damaged, self._downloaded)
+        reasons = "\n  ".join(p.reason for p in passed)
+        raise NoSoundCommitError(
+            f"the replica of {where} has {len(passed)} commits that were tried and none is sound:"
+            f"\n  {reasons}\nnothing was made of it; mend or restore the objects there, or begin "
+            "under another run name"
+        )
+
+    def _make(
+        self, record: RemoteCommit, passed: list[Position], *, is_fork: bool
+    ) -> list[DamagedFile]:
+        damaged: list[DamagedFile] = []
+        settings = self._settings(record.configs, damaged)
+        places = {
+            file.path: ObjectPlace(epoch, file.sha256)
+            for file, epoch in zip(record.commit.files, record.epochs, strict=True)
+        }
+
+        def place(file: CommittedFile, path: Path) -> None:
+            try:
+                self._download(places[file.path], file, path)
+            except CorruptReplicaError as e:
+                if file.kind != "episodes":
+                    raise
+                damaged.append(DamagedFile(path=file.path, reason=str(e)))
+
+        if is_fork:
+            configs = None if settings is None else parse_configs(settings, self._target.configs)
+            origin = Origin(self._layout.run_name, record.commit, record.run_info, configs)
+            make_run(self._config, self._target.run_name, origin, place)
+            return damaged
+        target = self._target
+        target.make_folders()
+        lock = RunLock(target.run)
+        lock.acquire()
+        try:
+            self._fill(record, place)
+            self._describe(record, passed, settings)
+            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))
+            self._point_links(record.commit)
+        except OSError as e:
+            raise SaveFailedError(
+                f"run {target.run_name!r} could not be restored in {target.run}: "
+                f"{e.strerror or e}; what is there stays for the next try"
+            ) from e
+        finally:
+            lock.release()
+        return damaged
+
+    def _fill(self, record: RemoteCommit, place: Callable[[CommittedFile, Path], None]) -> None:
+        """Have all files of the commit, in their places, and know that training can go on."""
+        run, commit = self._target.run, record.commit
+        for folder in {(run / file.path).parent for file in commit.files}:
+            fs.make_folder(folder)
+        with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="restore") as threads:
+            jobs = [threads.submit(place, file, run / file.path) for file in commit.files]
+            try:
+                for job in jobs:
+                    job.result()
+            except BaseException:
+                threads.shutdown(wait=True, cancel_futures=True)
+                raise
+        serializer = Serializer(self._config.allowed_globals)
+        read_sound(run, self._target.commit(commit.global_step), commit, serializer, seen=())
+
+    def _describe(
+        self, record: RemoteCommit, passed: list[Position], settings: bytes | None
+    ) -> None:
+        target = self._target
+        if record.run_info is not None:
+            info = record.run_info.model_dump_json(indent=2).encode() + b"\n"
+            fs.write_bytes(target.run_info, info)
+        if settings is not None:
+            fs.write_bytes(target.configs, settings)
+        if record.pins:
+            pins = Pins(sequences=record.pins)
+            fs.write_bytes(target.pins, pins.model_dump_json().encode() + b"\n")
+        state = ReplicaState(
+            url=self._store.url,
+            run_name=self._layout.run_name,
+            passed_over=[list(position) for position in passed],
+        )
+        write_state(target.replica_state, state)
+
+    def _point_links(self, commit: Commit) -> None:
+        target = self._target
+        checkpoint = target.run / commit.of_kind("checkpoint")[0].path
+        fs.point_link(checkpoint.with_name(target.latest_checkpoint.name), checkpoint)
+        if commit.best_sequence == commit.sequence:
+            fs.point_link(checkpoint.with_name(target.best_checkpoint.name), checkpoint)
+        for file in commit.of_kind("buffer"):
+            buffer = target.run / file.path
+            fs.point_link(buffer.with_name(target.latest_buffer.name), buffer)
+
+    def _download(self, place: ObjectPlace, file: CommittedFile, path: Path) -> None:
+        """Have a file; not at all, where it is there from a restore that was cut off."""
+        with contextlib.suppress(OSError):
+            if not path.is_symlink() and fs.digest_of(path) == (file.size, file.sha256):
+                return
+        key = self._layout.object(place)
+
+        def check(digest: fs.FileDigest) -> None:
+            if digest != (file.size, file.sha256):
+                raise CorruptReplicaError(
+                    Path(key), f"its bytes are not those of {file.path} (sha256 differs)"
+                )
+
+        def write(f: IO[bytes]) -> None:
+            left = file.size
+            for piece in self._store.download(key, file.size):
+                left -= len(piece)
+                if left < 0:
+                    raise CorruptReplicaError(Path(key), f"it has more than {file.size} bytes")
+                f.write(piece)
+
+        def attempt() -> None:
+            try:
+                fs.write_atomically(path, write, check=check)
+            except OUT_OF_REACH:
+                raise
+            except StoreError as e:
+                raise CorruptReplicaError(Path(key), f"it cannot be had: {e}") from e
+
+        self._asked(attempt)
+        self._downloaded += file.size
+
+    def _settings(self, stored: StoredObject | None, damaged: list[DamagedFile]) -> bytes | None:
+        """``configs.json``: every checkpoint holds the settings as well, so that it may be lost."""
+        if stored is None:
+            return None
+        key = self._layout.object(stored.place)
+
+        def attempt() -> bytes:
+            try:
+                if stored.size > _LARGEST_SETTINGS:
+                    raise CorruptReplicaError(Path(key), f"it says it has {stored.size} bytes")
+                content = self._store.get(key, limit=stored.size)
+            except OUT_OF_REACH:
+                raise
+            except StoreError as e:
+                raise CorruptReplicaError(Path(key), str(e)) from e
+            if fs.digest(content) != (stored.size, stored.sha256):
+                raise CorruptReplicaError(Path(key), "its bytes are not those that were put")
+            parse_configs(content, Path(key))
+            return content
+
+        try:
+            return self._asked(attempt)
+        except CorruptFileError as e:
+            logger.warning("the settings of the run are lost: %s", e)
+            damaged.append(DamagedFile(path=self._target.configs.name, reason=str(e)))
+            return None
+
+    def _asked(self, ask: Callable[[], Result]) -> Result:
+        """Ask again where nobody answers, or where what was read may have been damaged on the way.
+
+        Raises:
+            ReplicaUnavailableError: the store is out of reach.
+            DataError: what is there is no good.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return ask()
+            except OUT_OF_REACH as e:
+                if attempt == _ATTEMPTS or not isinstance(e, StoreUnavailableError):
+                    raise ReplicaUnavailableError(
+                        f"the replica of run {self._layout.run_name!r} in {self._store.url} cannot "
+                        f"be read now: {e}; nothing older was taken in its place, try again"
+                    ) from e
+                self._pause(2.0 ** (attempt - 1))
+            except CorruptReplicaError:
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _newest_first(holds: Iterable[Held]) -> list[Held]:
+    return sorted(holds, key=lambda held: held.sequence, reverse=True)

@@ -1,0 +1,1 @@
+"""Where bytes are kept elsewhere: another folder, or an object store."""
