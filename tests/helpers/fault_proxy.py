@@ -29,6 +29,7 @@ class Fault:
     hang: bool = False  # no answer until the proxy is closed; the server does not see it
     drop_before: bool = False  # the connection ends; the server does not see the request
     answer: int | None = None  # this status, and nothing of it reaches the server
+    says: str = ""  # what is in that answer, in place of the usual
     flip_request: int | None = None  # position of the byte of the body that the server gets wrong
     drop_after: bool = False  # the server has done it; the answer is lost
     hang_after: bool = False  # the server has done it; there is no answer until the proxy is closed
@@ -38,6 +39,7 @@ class Fault:
 
 
 ANSWERS = {
+    401: ("AccessDenied", "Who are you?"),
     403: ("AccessDenied", "Access Denied."),
     429: ("TooManyRequests", "Reduce your request rate."),
     500: ("InternalError", "We encountered an internal error."),
@@ -157,9 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault.answer is not None:
-            code, message = ANSWERS[fault.answer]
-            text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-            self._respond(fault.answer, {"Content-Type": "application/xml"}, text, Fault())
+            code, message = ANSWERS.get(fault.answer, ("Other", "Something."))
+            text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            content = (fault.says or text).encode()
+            self._respond(fault.answer, {"Content-Type": "application/xml"}, content, Fault())
             return
         if fault.flip_request is not None:
             body = _flipped(body, fault.flip_request)

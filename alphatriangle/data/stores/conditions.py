@@ -15,7 +15,6 @@ from typing import Final, Protocol, runtime_checkable
 from alphatriangle.data.stores.store import (
     ObjectExistsError,
     Store,
-    StoreDeniedError,
     StoreError,
     StoreUnavailableError,
     StoreUnsuitableError,
@@ -115,5 +114,6 @@ def _ignored_checksum(store: Store, sender: TakesChecksums) -> str | None:
 
 
 def _remove(store: Store, key: str) -> None:
-    with contextlib.suppress(StoreDeniedError):
+    """If that is allowed, and possible: what stays is small, and its name is used again."""
+    with contextlib.suppress(StoreError):
         store.delete([key])

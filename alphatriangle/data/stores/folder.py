@@ -174,7 +174,7 @@ class FolderStore:
         """The objects of one folder; its folders are added to ``more``."""
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._check_device()
             return
         for entry in entries:

@@ -207,10 +207,12 @@ class RemoteStore:
             some = paths[first : first + at_once]
 
             def ask(some: Sequence[str] = some) -> None:
-                obstore.delete(self._opened().small, some)
+                # S3 does not mind; there, it would be the bucket that is not found.
+                missing = () if self._scheme == "s3" else (FileNotFoundError,)
+                with contextlib.suppress(*missing):
+                    obstore.delete(self._opened().small, some)
 
-            with contextlib.suppress(ObjectNotFoundError):
-                self._ask(f"deleting {len(some):,} objects", ask)
+            self._ask(f"deleting {len(some):,} objects", ask)
 
     def takes_wrong_checksum(self, key: str) -> bool:
         """Whether a small object is stored though its checksum is that of another.

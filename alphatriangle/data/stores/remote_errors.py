@@ -101,4 +101,4 @@ def _how(error: BaseException, text: str) -> str:
         return "the host is not known" if "dns error" in text else "no connection"
     if "reqwest::Error" in text:
         return "the connection broke"
-    return f"it cannot be asked ({type(error).__name__}); look at its variables in the environment"
+    return f"its settings in the environment or its answer make no sense ({type(error).__name__})"
