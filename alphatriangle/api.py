@@ -44,6 +44,7 @@ def train(
             command that goes back to a commit that is.
     """
     from alphatriangle.training.display.display import Display, console_on
+    from alphatriangle.training.from_replica import with_run_here
     from alphatriangle.training.run import train as carry_out
     from alphatriangle.training.run_plan import TrainRequest, plan_run
     from alphatriangle.utils.signals import stop_on_signals
@@ -56,8 +57,8 @@ def train(
         resume=resume,
         data_dir=None if data_dir is None else Path(data_dir),
     )
-    plan = plan_run(request)
     display = Display(console_on(sys.stdout), quiet=quiet)
+    plan = plan_run(with_run_here(request, display))
     display.note(plan.message)
     with stop_on_signals(stop) as asked:
         return carry_out(plan, display, asked)

@@ -147,20 +147,20 @@ def _plan_and_display(
     quiet: bool,
 ) -> tuple[RunPlan, Display]:
     from alphatriangle.training.display.display import Display, JsonDisplay, console_on
+    from alphatriangle.training.from_replica import with_run_here
     from alphatriangle.training.run_plan import TrainRequest, plan_run
 
     preset, run_name, max_steps, resume, data_dir = request
-    plan = plan_run(
-        TrainRequest(
-            preset=preset,
-            settings=settings,
-            run_name=run_name,
-            max_steps=max_steps,
-            resume=resume,
-            data_dir=data_dir,
-        )
+    asked = TrainRequest(
+        preset=preset,
+        settings=settings,
+        run_name=run_name,
+        max_steps=max_steps,
+        resume=resume,
+        data_dir=data_dir,
     )
     display = (JsonDisplay if as_json_lines else Display)(console_on(stream), quiet=quiet)
+    plan = plan_run(with_run_here(asked, display))
     for note in (plan.message, about_environment):
         if note is not None:
             display.note(note)
@@ -169,12 +169,13 @@ def _plan_and_display(
 
 def _carry_out(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:
     with stop.at_once():
+        from alphatriangle.data.errors import FencedError
         from alphatriangle.training.play.ray_play import WorkersFailedError
         from alphatriangle.training.run import train as run_training
         from alphatriangle.utils.errors import TrainingDivergedError
     try:
         return run_training(plan, display, stop)
-    except (TrainingDivergedError, WorkersFailedError) as e:
+    except (TrainingDivergedError, WorkersFailedError, FencedError) as e:
         raise FailedError("; ".join([str(e), *getattr(e, "__notes__", [])])) from e
 
 
@@ -221,6 +222,8 @@ def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:
     say(f"saved in      {place}")
     if outcome.state_digest:
         say(f"state digest  {outcome.state_digest}")
+    if outcome.replica is not None:
+        say(f"replica       {outcome.replica.text}")
     if outcome.uploads_waiting:
         say(f"MLflow        {outcome.uploads_waiting} files wait; the next start uploads them")
     say("")

@@ -31,6 +31,9 @@ ConfigName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.json$",
 _TAKEN = ("commits", "episodes", "replica", "run.json", "pins.json", "newest.json")
 
 
+_STORES = ("s3", "gs", "az", "file")
+
+
 class PersistenceConfig(Section):
     """The data folder, the saves, what is kept."""
 
@@ -74,6 +77,34 @@ class PersistenceConfig(Section):
     """On a server: keep the files too that retention has removed here."""
     mlflow_experiment_name: Fixed[str] = Field(default="AlphaTriangle", min_length=1)
     """Experiment that the runs belong to."""
+
+    replica: Irrelevant[str | None] = None
+    """Where commits are copied to, and a run is restored from on another machine: the URL of a
+    folder or bucket, such as ``s3://bucket/alphatriangle`` or ``file:///mnt/nas/alphatriangle``."""
+    replica_sync: Irrelevant[bool] = False
+    """A save waits until the replica has it."""
+
+    @field_validator("replica")
+    @classmethod
+    def _is_a_store(cls, url: str | None) -> str | None:
+        # What else is wrong with it is found when it is opened; this must not even be saved.
+        if url is None:
+            return None
+        scheme, separator, rest = url.partition("://")
+        if "@" in rest or "?" in rest:
+            raise ValueError(
+                "no user, no password and no question mark here, where they would be saved with "
+                "the run: credentials come from the environment, a profile, or the machine's role"
+            )
+        if not separator or scheme not in _STORES:
+            raise ValueError(f"it begins with none of {', '.join(f'{s}://' for s in _STORES)}")
+        return url
+
+    @model_validator(mode="after")
+    def _sync_has_a_replica(self) -> Self:
+        if self.replica_sync and self.replica is None:
+            raise ValueError("replica_sync is set and replica is not: there is nothing to wait for")
+        return self
 
     @field_validator("mlflow_tracking_uri")
     @classmethod

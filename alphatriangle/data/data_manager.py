@@ -33,6 +33,8 @@ from alphatriangle.data.path_manager import PathManager, new_run_name
 from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.segments import RowsKind
 from alphatriangle.data.replay.source import ReplaySource
+from alphatriangle.data.replica.opening import bring_here, start_replicating
+from alphatriangle.data.replica.replicator import ReplicaStatus, Replicator
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
     latest_run,
@@ -53,6 +55,8 @@ logger = logging.getLogger(__name__)
 
 _AT_EXIT_SECONDS = 10.0
 """For what MLflow lacks when a program ends that has not closed its manager."""
+_A_LOOK_SECONDS = 0.5
+"""How often a save that waits for the replica looks whether it still should."""
 
 
 class DataManager:
@@ -83,15 +87,22 @@ class DataManager:
         self._writer: CommitWriter | None = None
         self._staging = Staging()
         self._mlflow: MlflowLog | None = None
+        self.replica: Replicator | None = None
+        """Copies the run's commits elsewhere, once it is taken; see ``persistence.replica``."""
+        self.stop_waiting: Callable[[], bool] = lambda: False
+        """With ``persistence.replica_sync``: whether a save gives up waiting for the replica."""
         self._unsaved_episodes: list[Episode] = []
         self._episodes_in_flight = 0
         self._last_report: SaveReport | None = None
+        self._unreported: SaveReport | None = None
         self._best_sequence: int | None = None
         self.held: set[int] = set()
         """Steps whose commits retention must leave alone while this is open."""
         self.last_save_failed = False
         self.uploads_left = 0
         """Files that MLflow had not been given when the manager was closed."""
+        self.replica_left: ReplicaStatus | None = None
+        """How the replica was when the manager was closed."""
 
     def _choose_run(self) -> str:
         """Without a name: the latest unfinished run where that is asked for, or a new one."""
@@ -172,7 +183,8 @@ class DataManager:
         """Take the run for writing and load what training starts from.
 
         In this order: an explicit checkpoint or buffer path; the newest sound commit of the run;
-        for a run that is new, and only with ``auto_resume_latest``, the newest sound commit of the
+        where it has none here, that of its replica, if one is configured and has it; for a run
+        that is new, and only with ``auto_resume_latest``, the newest sound commit of the
         latest other run, whose files the new one shares; nothing, for a fresh start. So a run name
         begins where it is new and goes on where it is not. From now on this process is the run's
         one writer.
@@ -180,17 +192,28 @@ class DataManager:
         Raises:
             RunLockedError: another process writes to the run.
             NoSoundCommitError: the run has commits and all are damaged.
+            ReplicaUnavailableError: the run has no commits here, and whether its replica has any
+                cannot be found out.
+            FencedError: the replica is written to by somebody else, or has another history.
             RunExistsError: an explicit path is given and the run has commits of its own.
             DataError: an explicit path is missing or damaged.
         """
         # What was asked for by path is read first: if it cannot be, no run has been begun.
         explicit = load_explicit(self.persist_config, self.train_config, self.serializer)
+        restored = None
+        if explicit is None:
+            restored = bring_here(self.persist_config, self.paths)
         if explicit is None and self.train_config.auto_resume_latest:
             self._fork_latest()
         self.paths.make_folders()
         self._lock.acquire()
         try:
-            return self._load(explicit)
+            state = self._load(explicit)
+            if restored is not None:
+                state.rejected += restored.rejected
+                state.damaged_recordings += restored.damaged
+            self.replica = start_replicating(self.persist_config, self.commits)
+            return state
         except BaseException:
             self._lock.release()
             raise
@@ -353,6 +376,8 @@ class DataManager:
                 allow_not_finite=allow_not_finite,
             )
         )
+        if self.persist_config.replica_sync:
+            self._wait_for_replica()
 
     def _begin(self) -> None:
         """Take a run for writing that nothing was loaded of: there must be nothing to load."""
@@ -457,6 +482,9 @@ class DataManager:
     def _collect(self, *, wait: bool) -> SaveReport | None:
         if self._writer is None:
             return None
+        if self._unreported is not None:
+            waiting, self._unreported = self._unreported, None
+            return waiting
         try:
             report = self._writer.collect(wait=wait)
         except SaveFailedError:
@@ -471,12 +499,32 @@ class DataManager:
                 self._best_sequence = report.commit.sequence
             if self._mlflow:
                 self._mlflow.notify()
+            if self.replica:
+                self.replica.notify()
         return report
 
+    def _wait_for_replica(self) -> None:
+        """
+        Raises:
+            FencedError: it will never have this save; which is whole here.
+        """
+        if self.replica is None or (report := self._collect(wait=True)) is None:
+            return
+        # It belongs to the next who asks.
+        self._unreported = report
+        while not self.replica.wait_for(report.commit.sequence, _A_LOOK_SECONDS):
+            if self.stop_waiting():
+                return
+
     def close(
-        self, *, upload_seconds: float = 30.0, mlflow_status: MlflowStatus = "FINISHED"
+        self,
+        *,
+        upload_seconds: float = 30.0,
+        replica_seconds: float = 60.0,
+        mlflow_status: MlflowStatus = "FINISHED",
     ) -> None:
-        """Finish the save in flight, give MLflow up to so long for the rest, release the run.
+        """Finish the save in flight, give the replica and then MLflow up to so long for the rest,
+        release the run.
 
         ``mlflow_status`` is what the MLflow run is said to be from now on.
 
@@ -489,6 +537,10 @@ class DataManager:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+            if self.replica is not None:
+                self.replica.close(replica_seconds)
+                self.replica_left = self.replica.status
+                self.replica = None
             if self._mlflow is not None:
                 atexit.unregister(self._close_at_exit)
                 self._mlflow.close(upload_seconds, mlflow_status)

@@ -42,6 +42,7 @@ class TrainingLoop:
         self._blocked_seconds = 0.0
         self._changed = False
         self._is_torn = False
+        self._is_fenced = False
         self._speed = _Speed()
         self._machine = _every_second(lambda: machine_line(parts.data.paths.run))
         self.view = View(
@@ -277,6 +278,14 @@ class TrainingLoop:
 
     def _take_report(self, *, wait: bool) -> None:
         data = self.parts.data
+        if (
+            data.replica is not None
+            and (fenced := data.replica.fenced) is not None
+            and not self._is_fenced
+        ):
+            # What has been learned is saved here by whoever catches this.
+            self._is_fenced = True
+            raise fenced
         try:
             report = data.flush() if wait else data.poll()
         except StateNotFiniteError:
@@ -316,6 +325,7 @@ class TrainingLoop:
         view.machine = self._machine()
         view.shares = rates
         view.uploads_waiting = p.data.uploads_waiting
+        view.replica = None if p.data.replica is None else p.data.replica.status
         gate = p.gating.gate
         view.best_step, view.best_score = gate.best_step, gate.best_mean
         view.candidate_step = gate.candidate_step

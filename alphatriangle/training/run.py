@@ -21,6 +21,7 @@ from alphatriangle.data.errors import (
     RunExistsError,
     RunLockedError,
 )
+from alphatriangle.data.replica.replicator import ReplicaStatus
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
@@ -60,6 +61,9 @@ logger = logging.getLogger(__name__)
 
 _HURRY_SECONDS: Final = 0.5
 """For MLflow, when somebody wants to stop: the next start gives it the rest."""
+_REPLICA_SECONDS: Final = 60.0
+_REPLICA_HURRY_SECONDS: Final = 20.0
+"""The machine may be gone when somebody stops it: what is not in the replica then is lost."""
 _BEFORE: Final = "agent before training"
 
 
@@ -77,6 +81,8 @@ class TrainingOutcome:
     uploads_waiting: int
     scores: list[PlayerScore] = field(default_factory=list)
     state_digest: str | None = None
+    replica: ReplicaStatus | None = None
+    """How the copy elsewhere was at the end; None without one."""
 
     @classmethod
     def nothing_to_do(cls, plan: RunPlan) -> TrainingOutcome:
@@ -155,6 +161,7 @@ def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcom
     keep_freed_memory()
     choose_device(plan.config.train.device)
     data = DataManager(plan.config.persistence, plan.config.train)
+    data.stop_waiting = lambda: bool(stop)
     with contextlib.ExitStack() as at_end:
         at_end.push(_closing(data))
         try:
@@ -170,6 +177,7 @@ def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcom
             raise TrainingDivergedError(f"{e}; {advice}") from e
         _finish_uploads(data, outcome, display, stop)
     outcome.uploads_waiting = data.uploads_left
+    outcome.replica = data.replica_left
     outcome.save_failed = data.last_save_failed
     if not outcome.save_failed:
         outcome.state_digest = _newest_digest(plan)
@@ -358,6 +366,9 @@ def _finish_uploads(
 ) -> None:
     """Give MLflow what is left, for a while; who wants to stop does not wait for it."""
     status: MlflowStatus = "FINISHED" if outcome.complete else "KILLED"
+    if data.replica is not None:
+        with display.phase("finishing the replica"):
+            data.replica.drain(_REPLICA_HURRY_SECONDS if stop else _REPLICA_SECONDS)
     if data.persist_config.mlflow:
         with (
             contextlib.suppress(StopRequested),
@@ -371,7 +382,11 @@ def _finish_uploads(
 def _close(data: DataManager, status: MlflowStatus, *, in_a_hurry: bool = False) -> None:
     """Close; without effect when it is closed."""
     try:
-        data.close(upload_seconds=_HURRY_SECONDS if in_a_hurry else 30.0, mlflow_status=status)
+        data.close(
+            upload_seconds=_HURRY_SECONDS if in_a_hurry else 30.0,
+            replica_seconds=_HURRY_SECONDS if in_a_hurry else _REPLICA_HURRY_SECONDS,
+            mlflow_status=status,
+        )
     except DataError as e:
         # Already shown and counted by the loop; closing must not hide what ended it.
         logger.error("%s", e)

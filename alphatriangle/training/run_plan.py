@@ -70,7 +70,8 @@ class TrainRequest:
     run_name: str | None = None
     max_steps: int | None = None
     resume: str = "auto"
-    """auto, never, latest, a run's name, or a checkpoint's path."""
+    """auto, never, latest, a run's name, or a checkpoint's path; the URL of a run in a replica is
+    for :func:`bring_here`."""
     data_dir: Path | None = None
 
 
@@ -114,22 +115,8 @@ def plan_run(request: TrainRequest) -> RunPlan:
         ConfigError: settings that cannot be used, or not with the run they are for.
         DataError: a run or checkpoint asked for is not there, or a name cannot be used.
     """
-    settings = request.settings or {}
-    if request.data_dir is not None:
-        settings = merge(settings, {"persistence": {"root_data_dir": str(request.data_dir)}})
-    # Bad settings are said first, whatever they would be used for. Whether they fit together is
-    # judged with those of the run that they are for.
-    check(settings)
-    over_preset = merge(preset(request.preset or DEFAULT_PRESET), settings)
-    asked = _Asked(
-        request,
-        settings,
-        build({"persistence": over_preset.get("persistence", {})}).persistence,
-        request.run_name or settings.get("train", {}).get("run_name"),
-    )
-    name, persistence = asked.name, asked.persistence
-    if name is not None:
-        check_run_name(name)
+    asked = what_is_asked(request)
+    name, settings, persistence = asked.name, asked.settings, asked.persistence
     match request.resume:
         case "auto":
             found = _find(persistence, name, request.preset)
@@ -151,7 +138,7 @@ def plan_run(request: TrainRequest) -> RunPlan:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """A request, and what is known before it is known which run it means."""
 
     request: TrainRequest
@@ -159,6 +146,27 @@ class _Asked:
     persistence: PersistenceConfig
     """Where the runs are."""
     name: str | None
+
+
+def what_is_asked(request: TrainRequest) -> Asked:
+    """The settings of a request, judged by themselves.
+
+    Raises:
+        ConfigError: settings that cannot be used.
+        InvalidRunNameError: the run cannot have this name.
+    """
+    settings = request.settings or {}
+    if request.data_dir is not None:
+        settings = merge(settings, {"persistence": {"root_data_dir": str(request.data_dir)}})
+    # Bad settings are said first, whatever they would be used for. Whether they fit together is
+    # judged with those of the run that they are for.
+    check(settings)
+    over_preset = merge(preset(request.preset or DEFAULT_PRESET), settings)
+    persistence = build({"persistence": over_preset.get("persistence", {})}).persistence
+    name = request.run_name or settings.get("train", {}).get("run_name")
+    if name is not None:
+        check_run_name(name)
+    return Asked(request, settings, persistence, name)
 
 
 def _find(
@@ -180,7 +188,7 @@ def _exists(config: PersistenceConfig, name: str) -> bool:
     return has_begun(PathManager(config, name))
 
 
-def _start(asked: _Asked) -> RunPlan:
+def _start(asked: Asked) -> RunPlan:
     chosen = asked.request.preset or DEFAULT_PRESET
     run_name = asked.name or new_run_name(asked.persistence, chosen)
     # What a new run begins with is for --resume to say.
@@ -203,7 +211,7 @@ def _start(asked: _Asked) -> RunPlan:
     )
 
 
-def _resume(asked: _Asked, run: RunSummary) -> RunPlan:
+def _resume(asked: Asked, run: RunSummary) -> RunPlan:
     request = asked.request
     paths = PathManager(asked.persistence, run.name)
     info = read_run_info(paths)
@@ -254,7 +262,7 @@ def _other_max_steps(settings: Layer, info: RunInfo) -> int | None:
     return None if given is None or int(given) == info.steps_per_round else int(given)
 
 
-def _from_source(asked: _Asked, source: str) -> RunPlan:
+def _from_source(asked: Asked, source: str) -> RunPlan:
     """``--resume RUN`` goes on with that run, or lets the new run named begin with its state."""
     request, name = asked.request, asked.name
     path = Path(source).expanduser()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal
 
 from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.errors import DataError, FencedError, UnsupportedFormatError
@@ -45,12 +46,49 @@ class ReplicaStatus:
     damaged: tuple[str, ...] = ()
     """Commits here that cannot be sent, and why."""
 
+    @property
+    def text(self) -> str:
+        """In a few words, but for what is wrong."""
+        done = self.acknowledged_step
+        step = "no commit yet" if done is None else f"step {done:,}"
+        match self.health:
+            case "fenced":
+                return f"{step}, not written to any more: {self.error}"
+            case "stuck":
+                return f"{step}, stuck for {_time(self.stuck_seconds)}: {self.error}"
+            case "behind":
+                to_go = f", {self.waiting_bytes / 1e6:,.1f} MB to go" if self.waiting_bytes else ""
+                return f"{step}, {_time(self.behind_seconds)} behind{to_go}"
+            case _:
+                return f"{step}, up to date"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
 
 class Replicator:
     """Hands a run's commits over in the background."""
 
-    def __init__(self, run: KnownCommits, store: Store, rules: KeepRules) -> None:
+    def __init__(
+        self,
+        run: KnownCommits,
+        store: Store,
+        rules: KeepRules,
+        check: Callable[[Store], None] = lambda _: None,
+    ) -> None:
+        """``check`` raises StoreUnsuitableError for a store that must not be used."""
         self._run = run
+        self._store = store
+        self._check = check
+        self._is_checked = False
+        self._refusal: DataError | None = None
         self._session = ReplicaSession(run, store, rules, on_change=self._progress)
         self._changed = threading.Condition()
         self._status = ReplicaStatus(store.url)
@@ -60,6 +98,7 @@ class Replicator:
         self._retry_now = False
         self._stopping = False
         self._ended = False
+        self._was_heard = False
         self._note()
         # As a daemon it cannot keep the interpreter alive when nobody closes it.
         self._thread = threading.Thread(target=self._work, name="replica", daemon=True)
@@ -114,6 +153,18 @@ class Replicator:
                 raise FencedError(self._status.error)
             return False
 
+    def wait_for_first_word(self, timeout_seconds: float) -> None:
+        """Wait until the replica is claimed, or cannot be for now, or so long.
+
+        Raises:
+            FencedError: it never will be.
+            StoreUnsuitableError: the store must not be used.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._was_heard or self._ended, timeout_seconds)
+            if self._refusal is not None:
+                raise self._refusal
+
     def drain(self, timeout_seconds: float) -> bool:
         """Try now, and wait until everything is there, at most so long; returns whether it is."""
         with self._changed:
@@ -143,6 +194,11 @@ class Replicator:
         try:
             while self._wait_for_news():
                 try:
+                    if not self._is_checked:
+                        self._check(self._store)
+                        self._is_checked = True
+                    self._session.begin()
+                    self._hear()
                     self._session.catch_up(lambda: self._stopping)
                 except FencedError as e:
                     self._fail("fenced", e)
@@ -175,6 +231,12 @@ class Replicator:
             self._changed.wait_for(lambda: self._retry_now or self._stopping, seconds)
             self._has_news = True
 
+    def _hear(self) -> None:
+        with self._changed:
+            self._was_heard = True
+            self._note()
+            self._changed.notify_all()
+
     def _progress(self) -> None:
         with self._changed:
             self._note()
@@ -195,6 +257,9 @@ class Replicator:
         logger.warning("replica: %s", error)
         with self._changed:
             self._note()
+            self._was_heard = True
+            if isinstance(error, FencedError | StoreUnsuitableError):
+                self._refusal = error
             if self._stuck_since is None:
                 self._stuck_since = time.monotonic()
             self._status = replace(self._status, health=health, error=str(error))

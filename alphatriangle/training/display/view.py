@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from alphatriangle.data.replica.replicator import ReplicaStatus
+
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH: Final = 16
 
@@ -86,6 +88,7 @@ class View:
     saved: Saved | None = None
     saving: int | None = None  # step of the save in flight
     uploads_waiting: int = 0  # files that MLflow has not been given
+    replica: ReplicaStatus | None = None  # the copy elsewhere
     problem: str | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -168,6 +171,8 @@ def plain_line(view: View) -> str:
     if view.seconds_left is not None:
         parts.append(f"{_clock(view.seconds_left)} left")
     parts.append(f"saved: {view.persistence}")
+    if view.replica is not None:
+        parts.append(f"replica: {view.replica.text}")
     if view.problem:
         parts.append(f"PROBLEM: {view.problem}")
     return " | ".join(parts)
@@ -197,6 +202,7 @@ def facts(view: View) -> dict[str, Any]:
         "saved": None if view.saved is None else _saved_facts(view.saved),
         "saving_step": view.saving,
         "uploads_waiting": view.uploads_waiting,
+        "replica": None if view.replica is None else view.replica.as_dict(),
         "problem": view.problem,
     }
 
@@ -256,6 +262,8 @@ def panel(view: View) -> RenderableType:
     table.add_row("saved", view.persistence)
     if view.saved is not None:
         table.add_row("", _saved_line(view.saved))
+    if view.replica is not None:
+        table.add_row("replica", Text(view.replica.text))
     if view.machine:
         table.add_row("machine", view.machine)
     if view.problem:
