@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +13,8 @@ from typing import Final, Literal, NamedTuple
 from alphatriangle.data.stores.store import (
     ObjectExistsError,
     ObjectNotFoundError,
-    StoredObject,
     StoreDeniedError,
+    StoredObject,
     StoreError,
     StoreUnavailableError,
 )
@@ -158,10 +159,8 @@ class MemoryStore:
         for at, late in list(self._late):
             if at <= number:
                 self._late.remove((at, late))
-                try:
+                with contextlib.suppress(StoreError):  # Nobody hears of it.
                     late()
-                except StoreError:
-                    pass  # Nobody hears of it.
         if self.is_down:
             raise StoreUnavailableError("the store is down")
         fault = self.fault
