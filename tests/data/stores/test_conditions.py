@@ -91,7 +91,7 @@ def test_a_server_that_ignores_conditions_is_refused(
 ) -> None:
     with DictServer(keeps_conditions=False) as server:
         store = open_dict(server, scheme, monkeypatch, tmp_path)
-        with pytest.raises(StoreUnsuitableError, match="created an object at once") as raised:
+        with pytest.raises(StoreUnsuitableError, match=r"told they did|where one was") as raised:
             check_suitable(store)
         assert f"{scheme}://{BUCKET}/folder" in str(raised.value)
 
