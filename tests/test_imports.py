@@ -31,6 +31,7 @@ ROOMS = {
         "errors",
         "storage",
         "records json_files path_manager dtypes",
+        "stores",
         "state_types",
         "schemas safe_pickle places",
         "replay",

@@ -37,6 +37,10 @@ class StoreUnsuitableError(StoreError):
     """The store cannot be trusted with state: it ignores conditions or checksums."""
 
 
+class StoreAddressError(StoreError):
+    """A URL cannot be that of a store."""
+
+
 class StoredObject(NamedTuple):
     """What a listing says of an object."""
 
@@ -49,7 +53,8 @@ class Store(Protocol):
     """Objects under keys. Any thread may call; every method raises :class:`StoreError`.
 
     Each call ends within a deadline of its own, and is tried once: who calls decides on trying
-    again, since only the caller knows what is safe.
+    again, since only the caller knows what is safe. What can be a key says
+    :mod:`alphatriangle.data.stores.keys`; anything else is a ``ValueError``.
     """
 
     url: str
@@ -85,6 +90,7 @@ class Store(Protocol):
 
         Raises:
             OSError: the file cannot be read.
+            CorruptFileError: it has not this size and sha256 itself; nothing was put.
         """
 
     def overwrite(self, key: str, content: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Real servers and what can go wrong on the way to them."""
