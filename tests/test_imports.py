@@ -38,6 +38,7 @@ ROOMS = {
         "serializer",
         "commits",
         "runs elsewhere parts",
+        "replica",
         "data_manager",
         "saver",
     ],

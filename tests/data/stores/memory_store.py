@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from alphatriangle.data.errors import CorruptFileError
 from alphatriangle.data.stores.store import (
     ObjectExistsError,
     ObjectNotFoundError,
@@ -106,7 +107,7 @@ class MemoryStore:
     def put_file(self, key: str, path: Path, size: int, sha256: str) -> None:
         content = path.read_bytes()
         if (len(content), hashlib.sha256(content).hexdigest()) != (size, sha256):
-            raise StoreError(f"{key}: the checksum does not match")
+            raise CorruptFileError(path, "it is not what was saved")
         with self._operation(f"put {key}", lambda: self._put(key, content)):
             self._put(key, content)
 
