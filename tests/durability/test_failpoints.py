@@ -15,7 +15,9 @@ from tests.durability.budget import report
 from tests.training.command import alphatriangle, fork, show, train_arguments
 
 STEPS = 80
-SAVING = [name for name in FAILPOINTS if not name.startswith(("start", "train", "outbox", "replica"))]
+SAVING = [
+    name for name in FAILPOINTS if not name.startswith(("start", "train", "outbox", "replica"))
+]
 OUTBOX = [name for name in FAILPOINTS if name.startswith("outbox")]
 
 

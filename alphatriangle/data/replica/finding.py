@@ -109,14 +109,10 @@ class ReplicaReader:
         """
         key = self.layout.commit(position)
         try:
-            content = self.store.get(key, limit=LARGEST_RECORD)
-        except ObjectNotFoundError as e:
-            raise CorruptReplicaError(Path(key), "it is gone") from e
-        except OUT_OF_REACH:
-            raise
-        except StoreError as e:
-            raise CorruptReplicaError(Path(key), f"it cannot be read: {e}") from e
-        return parse_commit(content, key, position)
+            return parse_commit(self._content(key), key, position)
+        except CorruptReplicaError:
+            # Writers stop for good for what is damaged: so it is not one bad read that says it.
+            return parse_commit(self._content(key), key, position)
 
     def newest_readable(self, found: Found) -> tuple[RemoteCommit | None, list[Passed]]:
         """The last commit that can be read, and those after it that cannot.
@@ -137,6 +133,16 @@ class ReplicaReader:
                 except CorruptReplicaError as e:
                     passed.append(Passed(Position(epoch, number), str(e)))
         return None, passed
+
+    def _content(self, key: str) -> bytes:
+        try:
+            return self.store.get(key, limit=LARGEST_RECORD)
+        except ObjectNotFoundError as e:
+            raise CorruptReplicaError(Path(key), "it is gone") from e
+        except OUT_OF_REACH:
+            raise
+        except StoreError as e:
+            raise CorruptReplicaError(Path(key), f"it cannot be read: {e}") from e
 
     def _hint(self) -> Position | None:
         key = self.layout.head

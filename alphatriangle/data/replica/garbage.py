@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from alphatriangle.data.errors import CorruptReplicaError
 from alphatriangle.data.replica.finding import ReplicaReader
 from alphatriangle.data.replica.layout import EpochPlace, Layout, ObjectPlace, Position
-from alphatriangle.data.replica.protocol import garbage
+from alphatriangle.data.replica.protocol import garbage, may_collect
 from alphatriangle.data.replica.publisher import Publisher
 from alphatriangle.data.replica.records import Dropped, RemoteCommit
 from alphatriangle.data.storage.failpoints import failpoint
@@ -88,6 +88,8 @@ class GarbageCollector:
             StoreError: to be called again.
         """
         publisher, now = self._publisher, self._clock()
+        if publisher.last is None or not may_collect(publisher.last.number):
+            return 0
         waiting = [d for d in publisher.dropped if d.position not in publisher.collected]
         due = [d for d in waiting if now - self._since.setdefault(d.position, now) >= GRACE_SECONDS]
         if len(due) < least or not due:
@@ -126,6 +128,8 @@ class GarbageCollector:
             StoreError: it is out of reach, or nothing may be removed.
         """
         publisher = self._publisher
+        if publisher.last is None or not may_collect(publisher.last.number):
+            return Sweep(0, 0, [])
         kept = {h.position for h in publisher.holds} | {d.position for d in publisher.dropped}
         listed = list(self._store.list(self._layout.prefix))
         missing = sorted(self._missing(listed))

@@ -121,6 +121,15 @@ def kept(
 _DAY_NS = 86_400 * 10**9
 
 
+def may_collect(number: int) -> bool:
+    """Whether a writer whose last commit has this number in its epoch may remove anything.
+
+    While its epoch has but one commit, what it goes on from stays: should that one rot, there
+    would be nothing between it and what fenced writers have left behind.
+    """
+    return number >= 2
+
+
 def garbage(
     due: Iterable[Key], kept: Iterable[Key], places: Mapping[Key, Collection[ObjectPlace]]
 ) -> set[ObjectPlace]:

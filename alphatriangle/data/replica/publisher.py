@@ -13,13 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from alphatriangle.data.errors import (
-    CorruptBufferError,
-    CorruptFileError,
-    DivergedError,
-    FencedError,
-    reading_failed,
-)
+from alphatriangle.data.errors import DivergedError, FencedError
 from alphatriangle.data.records import Commit, RunInfo
 from alphatriangle.data.replica.claims import Claim, create_once
 from alphatriangle.data.replica.finding import ReplicaReader
@@ -195,14 +189,6 @@ class Publisher:
         )
 
     def _put_object(self, path: Path, digest: fs.FileDigest) -> None:
-        try:
-            found = fs.digest_of(path)
-        except FileNotFoundError:
-            raise
-        except OSError as e:
-            raise reading_failed(path, e, CorruptBufferError) from e
-        if found != digest:
-            raise CorruptFileError(path, "its bytes are not those that were saved (sha256 differs)")
         key = self._layout.object(ObjectPlace(self.epoch, digest.sha256))
         self._requests += 1
         self._store.put_file(key, path, digest.size, digest.sha256)
