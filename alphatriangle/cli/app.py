@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from alphatriangle import __version__
-from alphatriangle.cli import config, runs, ui
+from alphatriangle.cli import config, replica, runs, ui
 from alphatriangle.cli.evaluate import evaluate
 from alphatriangle.cli.help import App
 from alphatriangle.cli.play import play
@@ -29,6 +29,13 @@ app.command("eval")(evaluate)
 app.command()(watch)
 app.command()(play)
 app.command()(report)
+for name, function in {
+    "replica": replica.show_replica,
+    "push": replica.push_run,
+    "pull": replica.pull_run,
+    "drill": replica.drill_run,
+}.items():
+    runs.app.command(name)(function)
 app.add_typer(runs.app, name="runs")
 app.add_typer(config.app, name="config")
 app.add_typer(ui.app, name="ui")

@@ -57,6 +57,9 @@ LatestRun = Annotated[
 Checkpoint = Annotated[
     str, typer.Option(help="Which of the run's checkpoints: latest, best, or a step.")
 ]
+Step = Annotated[
+    int | None, typer.Option(min=0, help="Step of the commit.", show_default="the newest")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys instead.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 

@@ -15,6 +15,7 @@ from alphatriangle.cli.common import (
     Debug,
     FailedError,
     Run,
+    Step,
     UsageError,
     complete_run,
     console_for,
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from alphatriangle.data.path_manager import PathManager
 
 app = App(help="Look at runs, and look after them.")
-
-Step = Annotated[
-    int | None, typer.Option(min=0, help="Step of the commit.", show_default="the newest")
-]
 
 
 @app.command("list")

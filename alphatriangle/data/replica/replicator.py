@@ -243,6 +243,7 @@ class Replicator:
             self._changed.notify_all()
 
     def _succeed(self) -> None:
+        self._session.remember_error(None)
         with self._changed:
             self._note()
             self._stuck_since = None
@@ -255,6 +256,7 @@ class Replicator:
 
     def _fail(self, health: ReplicaHealth, error: Exception) -> None:
         logger.warning("replica: %s", error)
+        self._session.remember_error(str(error))
         with self._changed:
             self._note()
             self._was_heard = True

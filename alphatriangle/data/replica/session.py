@@ -6,6 +6,7 @@ forgotten over a restart.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -182,6 +183,16 @@ class ReplicaSession:
             write_state(self._paths.replica_state, state)
             self.state = state
             self._on_change()
+
+    def remember_error(self, error: str | None) -> None:
+        """For those who ask later; where it cannot be written, it is not."""
+        if error == self.state.error:
+            return
+        since = self.state.error_since or datetime.now(UTC).isoformat(timespec="seconds")
+        update = {"error": error, "error_since": since if error else None}
+        self.state = self.state.model_copy(update=update)
+        with contextlib.suppress(OSError):
+            write_state(self._paths.replica_state, self.state)
 
     def _history(self) -> History:
         known = self._run.look().commits

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from alphatriangle.data.errors import CorruptFileError, UnsupportedFormatError
+from alphatriangle.data.errors import CorruptFileError, DataError, UnsupportedFormatError
 from alphatriangle.data.json_files import read_json_if_any
 from alphatriangle.data.replica.layout import Position
 from alphatriangle.data.storage import fs
@@ -52,6 +52,10 @@ class ReplicaState(BaseModel):
     """The last that was claimed from here."""
     acknowledged: Acknowledged | None = None
     passed_over: list[list[int]] = Field(default_factory=list)
+    error: str | None = None
+    """Why nothing was handed over the last time that it was tried."""
+    error_since: str | None = None
+    """UTC, ISO 8601."""
 
     def positions_passed_over(self) -> frozenset[Position]:
         """Commits of the replica that a restore has found damaged."""
@@ -68,6 +72,14 @@ def read_state(path: Path, url: str, run_name: str) -> ReplicaState:
     if state is None or (state.url, state.run_name) != (url, run_name):
         return ReplicaState(url=url, run_name=run_name)
     return state
+
+
+def read_any_state(path: Path) -> ReplicaState | None:
+    """What is remembered, of whatever replica; None if nothing is, or it is not readable."""
+    try:
+        return read_json_if_any(path, ReplicaState, CorruptFileError)
+    except DataError:
+        return None
 
 
 def write_state(path: Path, state: ReplicaState) -> None:
