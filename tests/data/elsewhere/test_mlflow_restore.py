@@ -12,6 +12,7 @@ from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.elsewhere.mlflow_restore import restore_from_mlflow
+from alphatriangle.data.elsewhere.mlflow_uploads import read_log
 from alphatriangle.data.errors import (
     CheckpointNotFoundError,
     CommitNotFoundError,
@@ -24,8 +25,9 @@ from alphatriangle.data.errors import (
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.records import RunInfo
 from alphatriangle.data.runs.summary import read_configs, read_run_info
+from alphatriangle.data.storage import fs
 from tests.conftest import tiny_config
-from tests.data.helpers import Training, flip_bit, reload, started
+from tests.data.helpers import Training, flip_bit, started
 from tests.helpers.mlflow_server import Server
 
 
@@ -40,8 +42,9 @@ def trained(config: Config, steps: int = 3) -> str:
         training.commit()
     training.manager.close()
     assert training.manager.uploads_left == 0
-    assert training.manager.mlflow_run_id is not None
-    return training.manager.mlflow_run_id
+    run_id = read_log(training.manager.paths.uploads).run_id
+    assert run_id is not None
+    return run_id
 
 
 def digest(config: PersistenceConfig, step: int | None = None, name: str = "tiny") -> str:
@@ -117,49 +120,55 @@ def test_a_database_that_was_moved_with_its_artifacts_will_do(
     assert digest(moved) == before
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "commits/step_3.json",
-        "checkpoints/checkpoint_step_3.pkl",
-        "buffers/buffer_step_3.pkl",
-        "buffers/segments/80-119.arrow",
-    ],
-)
-@pytest.mark.parametrize("damage", ["flipped", "missing", "cut"])
+def damage(path: Path, how: str) -> None:
+    if how == "flipped":
+        flip_bit(path, path.stat().st_size // 2)
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        path.unlink()
+
+
 def test_of_damaged_commits_the_newest_sound_one_is_taken_and_the_others_are_named(
-    config: Config, name: str, damage: str, caplog: pytest.LogCaptureFixture
+    config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id = trained(config)
     before = digest(config.persistence, 2)
     lose_the_run(config)
-    path = artifacts(config, run_id) / name
-    if damage == "flipped":
-        flip_bit(path, path.stat().st_size // 2)
-    elif damage == "cut":
-        path.write_bytes(path.read_bytes()[:-1])
-    else:
-        path.unlink()
-    with caplog.at_level(logging.WARNING):
-        commit, rejected = restore_from_mlflow(config.persistence, run_id)
-    assert commit.global_step == 2
-    assert digest(config.persistence) == before
-    if (name, damage) == ("commits/step_3.json", "missing"):
-        assert not rejected
-    else:
-        assert [Path(r.path).name for r in rejected] == ["step_3.json"]
-    assert reload(config).checkpoint_data is not None
+    for name in (
+        "commits/step_3.json",
+        "checkpoints/checkpoint_step_3.pkl",
+        "buffers/buffer_step_3.pkl",
+        "buffers/segments/80-119.arrow",
+    ):
+        path = artifacts(config, run_id) / name
+        content = path.read_bytes()
+        for how in ("flipped", "cut", "missing"):
+            damage(path, how)
+            caplog.clear()
+            with caplog.at_level(logging.WARNING):
+                new_name = f"{how}.{path.name}"
+                commit, rejected = restore_from_mlflow(config.persistence, run_id, new_name)
+            assert commit.global_step == 2
+            assert digest(config.persistence, name=commit.run_name) == before
+            if (path.name, how) != ("step_3.json", "missing"):
+                assert [Path(r.path).name for r in rejected] == ["step_3.json"]
+            fs.remove(path)  # it may be a link to that of a run made of it
+            path.write_bytes(content)
+    assert restore_from_mlflow(config.persistence, run_id, "mended").commit.global_step == 3
 
 
 def test_recordings_of_games_may_be_lost(config: Config) -> None:
     run_id = trained(config)
+    before = digest(config.persistence)
+    lose_the_run(config)
     (artifacts(config, run_id) / "episodes/episodes_step_2.arrow").unlink()
     flip_bit(artifacts(config, run_id) / "episodes/episodes_step_3.arrow", 100)
     commit, rejected = restore_from_mlflow(config.persistence, run_id, "again")
     assert commit.global_step == 3
     assert len(commit.of_kind("episodes")) == 1
     assert not rejected
-    assert digest(config.persistence, name="again") == digest(config.persistence)
+    assert digest(config.persistence, name="again") == before
 
 
 def test_without_a_sound_commit_there_is_no_run(config: Config) -> None:
