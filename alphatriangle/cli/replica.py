@@ -219,6 +219,21 @@ def restore_from_url(
     )
 
 
+def weights_from_url(
+    url: str, step: int | None, to: Path | None, data_dir: Path | None, *, as_json: bool
+) -> None:
+    """Write the weights of a run in a replica to a file, and say so."""
+    from alphatriangle.data.replica.restoring import restore_weights
+    from alphatriangle.data.stores.addresses import open_store, split_run_url
+
+    store, name = split_run_url(url)
+    written = restore_weights(persistence(data_dir), open_store(store), name, to, step=step)
+    if as_json:
+        print_json({"from": url, "step": written.step, "file": str(written.path)})
+        return
+    typer.echo(f"{written.path}: weights of step {written.step}, {megabytes(written.size)}")
+
+
 def _restored_facts(restored: Restored) -> dict[str, Any]:
     return {
         "step": restored.commit.global_step,

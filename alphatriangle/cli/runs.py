@@ -25,6 +25,7 @@ from alphatriangle.cli.common import (
     what_goes_on,
 )
 from alphatriangle.cli.help import App
+from alphatriangle.cli.replica import restore_from_url, weights_from_url
 from alphatriangle.cli.tables import ago, megabytes, runs_table
 from alphatriangle.utils.invocation import command
 
@@ -509,33 +510,79 @@ def export(
 
 @app.command("restore")
 def restore(
-    archive: Annotated[Path, typer.Argument(help="What runs export --what run has written.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="What runs export --what run has written, the URL of a run in a replica, or "
+            "mlflow:RUN_ID.",
+        ),
+    ],
     run_name: Annotated[
-        str | None, typer.Option(help="Name of the run to make; that in the archive if left out.")
+        str | None, typer.Option(help="Name of the run to make; its old one if left out.")
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Step of the commit.", show_default="the newest sound one, or the only one"
+        ),
+    ] = None,
+    weights_only: Annotated[
+        bool,
+        typer.Option("--weights-only", help="Of a replica: only the weights, as safetensors."),
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="With --weights-only: the file.", show_default="RUN_step_N.safetensors"),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make a run of an archive: from a backup, or from another person.
+    """Make a run of an archive, from a backup or another person, of its replica, or of what MLflow
+    was given.
 
-    Every byte is checked, and nothing in an archive runs code.
+    Every byte is checked, and nothing in it runs code. MLflow is that of MLFLOW_TRACKING_URI, else
+    that of the data folder.
 
     Example:
 
       alphatriangle runs restore first.tar --run-name theirs
+      alphatriangle runs restore s3://bucket/alphatriangle/first --step 4000
+      alphatriangle runs restore mlflow:0123456789abcdef0123456789abcdef
 
-    Exit codes: 0 done; 2 no archive, a damaged one, or the name is taken.
+    Exit codes: 0 done; 2 nothing there, nothing sound, or the name is taken.
     """
     with reported_errors(debug):
+        from alphatriangle.data.elsewhere.mlflow_restore import PREFIX, restore_from_mlflow
         from alphatriangle.data.runs.archive import restore_run
+        from alphatriangle.data.stores.addresses import is_address
 
-        commit = restore_run(persistence(data_dir), archive, run_name)
-        if as_json:
-            facts = {"run": commit.run_name, "file": str(archive), "step": commit.global_step}
-            print_json(facts)
+        if is_address(source):
+            if weights_only:
+                weights_from_url(source, step, to, data_dir, as_json=as_json)
+            else:
+                restore_from_url(source, step, run_name, data_dir, as_json=as_json)
             return
+        if weights_only:
+            raise UsageError("--weights-only is for replicas; runs export writes those of a run")
+        config = persistence(data_dir)
+        facts: dict[str, Any]
+        if source.startswith(PREFIX):
+            run_id = source.removeprefix(PREFIX)
+            commit, rejected = restore_from_mlflow(config, run_id, run_name, step)
+            facts = {"mlflow_run": run_id, "rejected": [r.model_dump() for r in rejected]}
+        else:
+            if step is not None:
+                raise UsageError("--step: an archive holds one commit")
+            commit, rejected = restore_run(config, Path(source), run_name), []
+            facts = {"file": source}
+        if as_json:
+            print_json({"run": commit.run_name, **facts, "step": commit.global_step})
+            return
+        for passed_over in rejected:
+            typer.echo(f"passed over {passed_over.path}: {passed_over.reason}")
         typer.echo(
-            f"run {commit.run_name!r} begins at step {commit.global_step} of {archive}; "
+            f"run {commit.run_name!r} begins at step {commit.global_step} of {source}; "
             f"{what_goes_on(commit.run_name, data_dir)} goes on with it"
         )

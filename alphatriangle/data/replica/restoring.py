@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +22,12 @@ from alphatriangle.data.commits.files import list_commits, sealed
 from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import (
     CommitNotFoundError,
+    CorruptCheckpointError,
     CorruptFileError,
     CorruptReplicaError,
     DataError,
     DataFolderError,
+    ExportError,
     FileUnavailableError,
     NoSoundCommitError,
     ReplicaNotFoundError,
@@ -41,8 +44,10 @@ from alphatriangle.data.replica.finding import OUT_OF_REACH, Passed, ReplicaRead
 from alphatriangle.data.replica.layout import Layout, ObjectPlace, Position
 from alphatriangle.data.replica.records import Held, RemoteCommit, StoredObject
 from alphatriangle.data.replica.state import ReplicaState, write_state
+from alphatriangle.data.runs.export import export_state
 from alphatriangle.data.runs.fork import Origin, make_run
 from alphatriangle.data.runs.summary import parse_configs
+from alphatriangle.data.schemas import CheckpointData, LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.lock import RunLock
@@ -62,6 +67,7 @@ _STOP: Final = (
     RunLockedError,
     SaveFailedError,
     DataFolderError,
+    ExportError,
     UnknownCodecError,
     UnsupportedFormatError,
 )
@@ -112,7 +118,53 @@ def restore_replica(
             f"run {target.run_name!r} exists here; choose another name for the restored one"
         )
     restore = _Restore(config, store, run_name, target, pause)
-    return restore.newest(step, is_fork=new_name is not None and new_name != run_name)
+    is_fork = new_name is not None and new_name != run_name
+    return restore.newest(step, restore.make_fork if is_fork else restore.make_run)
+
+
+class Weights(NamedTuple):
+    """A file of weights."""
+
+    path: Path
+    step: int
+    size: int  # bytes
+
+
+def restore_weights(
+    config: PersistenceConfig,
+    store: Store,
+    run_name: str,
+    path: Path | None = None,
+    *,
+    step: int | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Weights:
+    """Write the weights of the newest sound commit of a replica, or of one step of it, as
+    safetensors; only its checkpoint is downloaded. ``path`` is by default named after run and step.
+
+    Raises:
+        ExportError: the file exists, or cannot be written.
+        DataError: as :func:`restore_replica`.
+    """
+    written: list[Weights] = []
+    with tempfile.TemporaryDirectory(prefix="alphatriangle-weights-") as folder:
+        elsewhere = config.model_copy(update={"root_data_dir": Path(folder)})
+        restore = _Restore(elsewhere, store, run_name, PathManager(elsewhere, run_name), pause)
+
+        def write(record: RemoteCommit, _: list[Position]) -> list[DamagedFile]:
+            checkpoint = restore.checkpoint(record)
+            reached = record.commit.global_step
+            target = path or Path(f"{run_name}_step_{reached}.safetensors")
+            state = LoadedTrainingState(checkpoint_data=checkpoint)
+            written.append(Weights(target, reached, export_state(state, "weights", target).size))
+            return []
+
+        restore.newest(step, write)
+    return written[0]
+
+
+Make = Callable[[RemoteCommit, list[Position]], list[DamagedFile]]
+"""Makes something of a commit, with the newer ones that were passed over; returns what is lost."""
 
 
 class _Restore:
@@ -134,19 +186,19 @@ class _Restore:
         self._pause = pause
         self._downloaded = 0
 
-    def newest(self, step: int | None, *, is_fork: bool) -> Restored:
+    def newest(self, step: int | None, make: Make) -> Restored:
         while True:
             found = self._asked(self._reader.look)
             record, passed = self._asked(partial(self._reader.newest_readable, found))
             try:
-                return self._best_of(record, passed, step, is_fork=is_fork)
+                return self._best_of(record, passed, step, make)
             except NoSoundCommitError:
                 # Perhaps the replica went on meanwhile, and what was tried is kept no more.
                 if self._asked(self._reader.look) == found:
                     raise
 
     def _best_of(
-        self, record: RemoteCommit | None, passed: list[Passed], step: int | None, *, is_fork: bool
+        self, record: RemoteCommit | None, passed: list[Passed], step: int | None, make: Make
     ) -> Restored:
         where = f"run {self._layout.run_name!r} in {self._store.url}"
         if record is None and not passed:
@@ -169,7 +221,7 @@ class _Restore:
                 found = record
                 if found is None or held.position != found.position:
                     found = self._asked(partial(self._reader.read, held.position))
-                damaged = self._make(found, [p.position for p in passed], is_fork=is_fork)
+                damaged = make(found, [p.position for p in passed])
             except _STOP:
                 raise
             except DataError as e:
@@ -188,11 +240,61 @@ class _Restore:
             "under another run name"
         )
 
-    def _make(
-        self, record: RemoteCommit, passed: list[Position], *, is_fork: bool
-    ) -> list[DamagedFile]:
+    def make_fork(self, record: RemoteCommit, _: list[Position]) -> list[DamagedFile]:
+        """A new run that begins with a commit."""
         damaged: list[DamagedFile] = []
         settings = self._settings(record.configs, damaged)
+        configs = None if settings is None else parse_configs(settings, self._target.configs)
+        origin = Origin(self._layout.run_name, record.commit, record.run_info, configs)
+        make_run(self._config, self._target.run_name, origin, self._placing(record, damaged))
+        return damaged
+
+    def make_run(self, record: RemoteCommit, passed: list[Position]) -> list[DamagedFile]:
+        """The same run, which may go on being replicated."""
+        damaged: list[DamagedFile] = []
+        settings = self._settings(record.configs, damaged)
+        target = self._target
+        target.make_folders()
+        lock = RunLock(target.run)
+        lock.acquire()
+        try:
+            self._fill(record, self._placing(record, damaged))
+            self._describe(record, passed, settings)
+            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))
+            self._point_links(record.commit)
+        except OSError as e:
+            raise SaveFailedError(
+                f"run {target.run_name!r} could not be restored in {target.run}: "
+                f"{e.strerror or e}; what is there stays for the next try"
+            ) from e
+        finally:
+            lock.release()
+        return damaged
+
+    def checkpoint(self, record: RemoteCommit) -> CheckpointData:
+        """The checkpoint of a commit, downloaded to its place.
+
+        Raises:
+            CorruptCheckpointError: it is damaged, or there is not one.
+            SaveFailedError: there is no place for it.
+        """
+        files = [f for f in record.commit.files if f.kind == "checkpoint"]
+        if len(files) != 1:
+            raise CorruptCheckpointError(
+                Path(self._layout.commit(record.position)), f"it names {len(files)} checkpoints"
+            )
+        path = self._target.run / files[0].path
+        try:
+            fs.make_folder(path.parent)
+            self._placing(record, [])(files[0], path)
+        except OSError as e:
+            raise SaveFailedError(f"{path} cannot be written: {e.strerror or e}") from e
+        return Serializer(self._config.allowed_globals).load_checkpoint(path)
+
+    def _placing(
+        self, record: RemoteCommit, damaged: list[DamagedFile]
+    ) -> Callable[[CommittedFile, Path], None]:
+        """What puts a file where it belongs; recordings that are lost are added to ``damaged``."""
         places = {
             file.path: ObjectPlace(epoch, file.sha256)
             for file, epoch in zip(record.commit.files, record.epochs, strict=True)
@@ -206,28 +308,7 @@ class _Restore:
                     raise
                 damaged.append(DamagedFile(path=file.path, reason=str(e)))
 
-        if is_fork:
-            configs = None if settings is None else parse_configs(settings, self._target.configs)
-            origin = Origin(self._layout.run_name, record.commit, record.run_info, configs)
-            make_run(self._config, self._target.run_name, origin, place)
-            return damaged
-        target = self._target
-        target.make_folders()
-        lock = RunLock(target.run)
-        lock.acquire()
-        try:
-            self._fill(record, place)
-            self._describe(record, passed, settings)
-            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))
-            self._point_links(record.commit)
-        except OSError as e:
-            raise SaveFailedError(
-                f"run {target.run_name!r} could not be restored in {target.run}: "
-                f"{e.strerror or e}; what is there stays for the next try"
-            ) from e
-        finally:
-            lock.release()
-        return damaged
+        return place
 
     def _fill(self, record: RemoteCommit, place: Callable[[CommittedFile, Path], None]) -> None:
         """Have all files of the commit, in their places, and know that training can go on."""
