@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from alphatriangle.data.errors import CorruptReplicaError, DivergedError, FencedError
 from alphatriangle.data.replica.finding import Found, ReplicaReader
-from alphatriangle.data.replica.layout import Layout
+from alphatriangle.data.replica.layout import Layout, ObjectPlace
 from alphatriangle.data.replica.protocol import (
     History,
     Verdict,
@@ -45,6 +45,8 @@ class Base(NamedTuple):
     newest: RemoteCommit | None
     """The newest of the run that it holds: itself, but after an outage; None where it is gone."""
     holds: list[Held]
+    objects: dict[ObjectPlace, int]
+    """What it takes to have the newest, and the size of each."""
 
 
 class Claim(NamedTuple):
@@ -110,13 +112,13 @@ def find_base(reader: ReplicaReader, found: Found, history: History) -> Base | N
         raise _diverged(reader, f"its newest commit is of step {newest.step}{by}")
     if newest is None:
         return None
-    if newest.position == record.position:
-        return Base(record, record, holds)
     try:
-        return Base(record, reader.read(newest.position), holds)
+        is_last = newest.position == record.position
+        there = record if is_last else reader.read(newest.position)
     except CorruptReplicaError:
         # The folder has gone on from it, so that nothing is lost; it is not listed any more.
-        return Base(record, None, [held for held in holds if held != newest])
+        return Base(record, None, [held for held in holds if held != newest], {})
+    return Base(record, there, holds, there.sizes())
 
 
 def create_once(store: Store, key: str, content: bytes) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from alphatriangle.data.errors import CorruptReplicaError
@@ -19,6 +19,7 @@ from alphatriangle.data.replica.layout import EpochPlace, Layout, ObjectPlace, P
 from alphatriangle.data.replica.protocol import garbage, may_collect
 from alphatriangle.data.replica.publisher import Publisher
 from alphatriangle.data.replica.records import Dropped, RemoteCommit
+from alphatriangle.data.replica.verifying import check_sizes
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.stores.store import Store, StoreDeniedError, StoredObject, StoreError
 
@@ -132,9 +133,9 @@ class GarbageCollector:
             return Sweep(0, 0, [])
         kept = {h.position for h in publisher.holds} | {d.position for d in publisher.dropped}
         listed = list(self._store.list(self._layout.prefix))
-        missing = sorted(self._missing(listed))
-        if missing:
-            return Sweep(0, 0, missing)
+        found = check_sizes(self._reader, [h.position for h in publisher.holds], listed)
+        if found:
+            return Sweep(0, 0, sorted(damage.key for damage in found))
         needed = {place for h in publisher.holds for place in self._places(h.position).all}
         for dropped in publisher.dropped:
             needed |= self._removable(dropped.position)
@@ -159,21 +160,6 @@ class GarbageCollector:
         doomed.sort(key=lambda item: "/objects/" in item.key)
         self._store.delete([item.key for item in doomed])
         return Sweep(len(doomed), sum(item.size for item in doomed), [])
-
-    def _missing(self, listed: Iterable[StoredObject]) -> set[str]:
-        sizes = {item.key: item.size for item in listed}
-        missing = set()
-        for held in self._publisher.holds:
-            try:
-                record = self._reader.read(held.position)
-            except CorruptReplicaError:
-                missing.add(self._layout.commit(held.position))
-                continue
-            for file, epoch in zip(record.commit.files, record.epochs, strict=True):
-                key = self._layout.object(ObjectPlace(epoch, file.sha256))
-                if sizes.get(key) != file.size:
-                    missing.add(key)
-        return missing
 
     def _remove(self, due: list[Dropped], doomed: set[ObjectPlace]) -> None:
         older = [d.position for d in due if d.epoch < self._publisher.epoch]
@@ -202,9 +188,7 @@ class GarbageCollector:
             return frozenset()
 
     def _remember(self, position: Position, record: RemoteCommit) -> None:
-        self._records[position] = _Places(
-            frozenset(record.places()), frozenset(record.file_places())
-        )
+        self._records[position] = _Places(frozenset(record.sizes()), frozenset(record.file_sizes()))
 
     def _date_inherited(self) -> None:
         """What earlier epochs dropped is as old as the claim that ended them, by the store's time.

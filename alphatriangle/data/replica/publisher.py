@@ -81,10 +81,9 @@ class Publisher:
         self.last: RemoteCommit | None = None
         """The one that was acknowledged last in this epoch."""
         self._parent = None if base is None else base.record.seal
-        self._known: dict[str, int] = {}
-        for record in () if base is None else (base.record, base.newest):
-            if record is not None:
-                self._known.update({place.sha256: place.epoch for place in record.places()})
+        # Of the newest alone: another one may be damaged, and have been passed over for that.
+        objects = () if base is None else base.objects
+        self._known = {place.sha256: place.epoch for place in objects}
 
     def has(self, sha256: str) -> bool:
         """Whether an object need not be put."""

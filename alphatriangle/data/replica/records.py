@@ -156,14 +156,15 @@ class RemoteCommit(_Sealed):
         """Of the commits that are kept; commits of an outage may follow newer ones."""
         return max(self.holds, key=lambda held: held.sequence)
 
-    def file_places(self) -> set[ObjectPlace]:
-        """The objects of the files that the commit names."""
+    def file_sizes(self) -> dict[ObjectPlace, int]:
+        """The objects of the files that the commit names, and the bytes of each."""
         files = zip(self.commit.files, self.epochs, strict=True)
-        return {ObjectPlace(epoch, file.sha256) for file, epoch in files}
+        return {ObjectPlace(epoch, file.sha256): file.size for file, epoch in files}
 
-    def places(self) -> set[ObjectPlace]:
-        """All objects that it takes to have this commit."""
-        return self.file_places() | ({self.configs.place} if self.configs is not None else set())
+    def sizes(self) -> dict[ObjectPlace, int]:
+        """All objects that it takes to have this commit, and the bytes of each."""
+        more = {} if self.configs is None else {self.configs.place: self.configs.size}
+        return {**self.file_sizes(), **more}
 
 
 class Hint(_Sealed):

@@ -18,9 +18,10 @@ from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.pruning import read_pins
 from alphatriangle.data.commits.retention import CommitFacts
 from alphatriangle.data.errors import CorruptFileError, CorruptPinsError
-from alphatriangle.data.replica.claims import claim
+from alphatriangle.data.replica.claims import Base, claim
+from alphatriangle.data.replica.finding import ReplicaReader
 from alphatriangle.data.replica.garbage import GarbageCollector
-from alphatriangle.data.replica.layout import Layout
+from alphatriangle.data.replica.layout import Layout, ObjectPlace, Position
 from alphatriangle.data.replica.outbox import to_send
 from alphatriangle.data.replica.protocol import History, KeepRules
 from alphatriangle.data.replica.publisher import Publisher, Retention
@@ -32,7 +33,13 @@ from alphatriangle.data.replica.state import (
     read_state,
     write_state,
 )
-from alphatriangle.data.stores.store import Store
+from alphatriangle.data.replica.verifying import (
+    Damage,
+    Verified,
+    missing_objects,
+    verify_replica,
+)
+from alphatriangle.data.stores.store import Store, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +74,9 @@ class ReplicaSession:
         self._paths = run.paths
         self._layout = Layout(run.paths.run_name)
         self._spool = Spool(run.paths)
+        self._reader = ReplicaReader(store, self._layout)
         self._skipped: dict[int, str] = {}
+        self._again: set[int] = set()
         self._publisher: Publisher | None = None
         self._garbage: GarbageCollector | None = None
         self.state: ReplicaState = read_state(
@@ -97,6 +106,7 @@ class ReplicaSession:
         if self._publisher is None:
             owned = claim(self._store, self._layout, self._history())
             self._publisher = Publisher(self._store, self._layout, owned)
+            self._check_base(self._publisher, owned.base)
         self._publisher.publish_base()
         if self._garbage is None:
             self._garbage = GarbageCollector(
@@ -105,6 +115,48 @@ class ReplicaSession:
             self._acknowledged(self._publisher)
             # Only now: until the claim it may have been the proof that the folder goes on.
             self._spool.clear()
+
+    def verify(self, *, read_share: float = 1.0) -> Verified:
+        """Check all that the replica keeps; what is damaged is put again by the next
+        :meth:`catch_up`, where the run still has it.
+
+        Raises:
+            FencedError: somebody else writes to the replica.
+            StoreError: it is out of reach.
+        """
+        self.begin()
+        assert self._publisher is not None
+        positions = [held.position for held in self._publisher.holds]
+        verified = verify_replica(self._reader, positions, read_share=read_share)
+        self._mend(self._publisher, verified.damaged)
+        return verified
+
+    def _check_base(self, publisher: Publisher, base: Base | None) -> None:
+        """What the newest commit needs must be there, for those to come build on it: by one list,
+        at a start alone."""
+        if base is None:
+            return
+        try:
+            missing = missing_objects(self._reader, base.objects)
+        except StoreError as e:
+            logger.info("the replica was not looked through: %s", e)
+            return
+        self._mend(publisher, missing)
+
+    def _mend(self, publisher: Publisher, damaged: list[Damage]) -> None:
+        """Let what is damaged be put again, and the commits that name it."""
+        if not damaged:
+            return
+        for damage in damaged:
+            logger.warning("the replica is damaged: %s", damage.reason)
+        places = {d.place for d in damaged if isinstance(d.place, ObjectPlace)}
+        shas = {place.sha256 for place in places}
+        lost = {d.place for d in damaged if isinstance(d.place, Position)}
+        publisher.forget(places)
+        self._again |= {h.sequence for h in publisher.holds if h.position in lost}
+        for stored in self._run.look().commits:
+            if any(file.sha256 in shas for file in stored.commit.files):
+                self._again.add(stored.commit.sequence)
 
     def catch_up(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Hand over all that waits, until ``stop`` says so; then remove what is due.
@@ -150,6 +202,7 @@ class ReplicaSession:
         except CorruptFileError as e:
             self._skip(stored, str(e))
         else:
+            self._again.discard(stored.commit.sequence)
             self._acknowledged(publisher)
         self._spool.clear()
 
@@ -222,7 +275,7 @@ class ReplicaSession:
             CommitFacts(s.commit.sequence, s.commit.global_step, s is best, s.commit.created_ns)
             for s in known
         ]
-        held = {h.sequence for h in publisher.holds}
+        held = {h.sequence for h in publisher.holds} - self._again
         order = to_send(facts, held, self._rules, pins=pins, skipped=self._skipped)
         by_sequence = {stored.commit.sequence: stored for stored in known}
         waiting = [by_sequence[sequence] for sequence in order]

@@ -85,8 +85,8 @@ class Store(Protocol):
     def put_file(self, key: str, path: Path, size: int, sha256: str) -> None:
         """Put the content of a file under a key that stands for this content.
 
-        The store refuses bytes that do not have this sha256. An object that is there already has
-        the same bytes, and may stay or be replaced by them.
+        The store refuses bytes that do not have this sha256. An object that is there already had
+        the same bytes, and is replaced by them: it may have rotted.
 
         Raises:
             OSError: the file cannot be read.

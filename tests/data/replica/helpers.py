@@ -18,7 +18,7 @@ from alphatriangle.data.replica.session import ReplicaSession
 from alphatriangle.data.storage import fs
 from alphatriangle.data.stores.store import Store, StoreError
 from tests.conftest import tiny_config
-from tests.data.helpers import started
+from tests.data.helpers import Training, started
 from tests.data.stores.memory_store import MemoryStore
 from tests.durability.test_crash_points import digest_of
 
@@ -145,3 +145,17 @@ def digest_at(root: Path, name: str = RUN) -> str:
     state = load_for_reading(config_of(root), name)
     assert not state.rejected
     return digest_of(state)
+
+
+def train_on(root: Path, commits: int = 1, rows: int = 20) -> str:
+    """Go on with the run in a folder as a training does; returns the digest of its newest state."""
+    config = tiny_config(
+        persistence={"root_data_dir": str(root), "keep_last": 3}, train={"run_name": RUN}
+    )
+    training = Training(config)
+    training.step = training.restore(training.manager.load_initial_state())
+    training.counter.value = training.step
+    for _ in range(commits):
+        training.commit(rows)
+    training.manager.close()
+    return digest_at(root)

@@ -154,7 +154,6 @@ class MemoryStore:
         self.objects[key] = Entry(content, int(self.seconds * 1e9))
 
     def _begin(self, what: str, do: Callable[[], None]) -> Callable[[bytes], bytes]:
-        self.before_each(what)
         number = len(self.operations)
         self.operations.append(what)
         for at, late in list(self._late):
@@ -197,6 +196,7 @@ class _Operation:
         self._store, self._what, self._do = store, what, do
 
     def __enter__(self) -> Callable[[bytes], bytes]:
+        self._store.before_each(self._what)
         self._store._lock.acquire()
         try:
             return self._store._begin(self._what, self._do)
