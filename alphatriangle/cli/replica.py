@@ -288,7 +288,9 @@ def _lines(facts: ReplicaFacts) -> dict[str, str]:
         lines["there"] = f"step {newest.step:,} (commit {there.position}{kept})"
     here = facts.newest_here
     lines["here"] = "no commit" if here is None else f"step {here.commit.global_step:,}"
-    if there is None or here is None:
+    if facts.is_ahead:
+        lines["behind"] = "no: it is ahead of this folder, another machine has trained the run"
+    elif there is None or here is None:
         lines["behind"] = "-" if here is None else "everything"
     else:
         lines["behind"] = (
@@ -316,6 +318,7 @@ def _as_dict(run: str, facts: ReplicaFacts) -> dict[str, Any]:
         "url": facts.url,
         "step": None if there is None else there.newest.step,
         "step_here": None if here is None else here.commit.global_step,
+        "is_ahead": facts.is_ahead,
         "seconds_behind": None if there is None else facts.seconds_behind,
         "waiting_bytes": facts.waiting_bytes,
         "commits": 0 if there is None else len(there.holds),
@@ -330,12 +333,59 @@ def _as_dict(run: str, facts: ReplicaFacts) -> dict[str, Any]:
     }
 
 
-def replica_in_list(paths: PathManager) -> str:
-    """For ``runs list``: which step the replica has, from what the folder remembers."""
+def verify_replica_of(
+    paths: PathManager, url: str | None, read_data: str, *, as_json: bool
+) -> None:
+    """Check the replica of a run, and say so."""
+    from alphatriangle.data.replica.looking import verify_elsewhere
+
+    where, run = url or _url_of(paths), paths.run_name
+    found = verify_elsewhere(paths, where, _share(read_data))
+    problems = [damage.reason for damage in found.damaged]
+    if as_json:
+        facts = {"commits": found.commits, "objects": found.objects, "bytes_read": found.bytes_read}
+        print_json({"run": run, "replica": where, **facts, "problems": problems})
+    else:
+        console = console_for(as_json)
+        for problem in problems:
+            console.print(problem, style="red", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"{where}: {found.commits} commits, {found.objects} objects, "
+            f"{megabytes(found.bytes_read)} read: "
+            + (f"{len(problems)} problems" if problems else "all sound"),
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    if problems:
+        raise FailedError(
+            f"the replica of run {run!r} is damaged in {len(problems)} places; what the run still "
+            f"has here is put again when it is trained, or by {command('runs', 'push', run, where)}"
+        )
+
+
+def _share(text: str) -> float:
+    """``5%`` or ``0.05``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    number, is_percent = text.removesuffix("%"), text.endswith("%")
+    try:
+        share = float(number) / (100 if is_percent else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"--read-data {text}: a share of the bytes is meant, such as 5% or 0.05")
+    return share
+
+
+def replica_in_list(paths: PathManager) -> str | None:
+    """Which step the replica has, from what the folder remembers; None without a replica."""
     from alphatriangle.data.replica.state import read_any_state
 
     state = read_any_state(paths.replica_state)
     if state is None:
-        return "-"
-    step = "none" if state.acknowledged is None else str(state.acknowledged.step)
-    return f"{step}!" if state.error else step
+        return None
+    step = "no commit" if state.acknowledged is None else f"step {state.acknowledged.step}"
+    return f"{step}, stuck" if state.error else step

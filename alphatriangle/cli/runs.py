@@ -25,7 +25,12 @@ from alphatriangle.cli.common import (
     what_goes_on,
 )
 from alphatriangle.cli.help import App
-from alphatriangle.cli.replica import restore_from_url, weights_from_url
+from alphatriangle.cli.replica import (
+    replica_in_list,
+    restore_from_url,
+    verify_replica_of,
+    weights_from_url,
+)
 from alphatriangle.cli.tables import ago, megabytes, runs_table
 from alphatriangle.utils.invocation import command
 
@@ -52,14 +57,16 @@ def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = 
     Exit codes: 0 done, also when there is none; 2 bad input.
     """
     with reported_errors(debug):
+        from alphatriangle.data.path_manager import PathManager
         from alphatriangle.data.runs.summary import summarize_runs
 
         config = persistence(data_dir)
         runs = summarize_runs(config, unreadable_too=True)
+        copies = {run.name: replica_in_list(PathManager(config, run.name)) for run in runs}
         if as_json:
-            print_json([run._asdict() for run in runs])
+            print_json([{**run._asdict(), "replica": copies[run.name]} for run in runs])
         elif runs:
-            console_for(as_json).print(runs_table(runs))
+            console_for(as_json).print(runs_table(runs, copies))
         else:
             console_for(as_json).print(
                 f"no runs in {config.root_data_dir} yet; "
@@ -96,6 +103,7 @@ def show_run(
 
         config = persistence(data_dir)
         facts = describe_run(config, run, step)
+        facts["replica"] = replica_in_list(PathManager(config, run))
         facts["repeat"] = None
         if has_settings(config, run):
             facts["repeat"] = _repeat_command(PathManager(config, run).configs, facts)
@@ -119,6 +127,7 @@ def show_run(
             "commit": f"{commit['path']} ({len(commit['files'])} files, "
             f"{megabytes(sum(f['size'] for f in commit['files']))})",
             "saved": f"{commit['created_at']}, {ago(facts['age_seconds'])}",
+            "replica": facts["replica"] or "none",
             "also saved": ", ".join(facts["components"]),
             "state digest": facts["state_digest"],
             "repeat": facts["repeat"] or "with the program that saved it",
@@ -144,20 +153,40 @@ def _repeat_command(configs: Path, facts: dict[str, Any]) -> str:
 
 @app.command("verify")
 def verify_run(
-    run: Run, data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = False
+    run: Run,
+    replica: Annotated[
+        bool, typer.Option("--replica", help="Check the copy elsewhere instead.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Of the replica.", show_default="the one that the run has")
+    ] = None,
+    read_data: Annotated[
+        str, typer.Option(help="With --replica: the share of its bytes to read, as 5%.")
+    ] = "100%",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Check every byte of every file that a commit of the run names, and that training could go on
     from each commit.
 
-    A run may be training meanwhile.
+    A run may be training meanwhile. Of a replica it is checked that all of it is there, and the
+    bytes of a share of it: what is read costs, where stores charge for it.
 
     Example:
 
       alphatriangle runs verify first
+      alphatriangle runs verify first --replica --read-data 5%
 
-    Exit codes: 0 all sound; 1 something is not; 2 no such run.
+    Exit codes: 0 all sound; 1 something is not; 2 no such run, or its replica cannot be reached.
     """
     with reported_errors(debug):
+        if replica:
+            from alphatriangle.data.path_manager import existing_run as existing
+
+            paths = existing(persistence(data_dir), run)
+            verify_replica_of(paths, url, read_data, as_json=as_json)
+            return
         from alphatriangle.data.commits.files import list_commits
         from alphatriangle.data.path_manager import existing_run
         from alphatriangle.data.runs.inspection import check_files, unsound_commits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -42,13 +42,16 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def runs_table(runs: Sequence[RunSummary]) -> Table:
-    """One line a run; fits 80 columns."""
+def runs_table(runs: Sequence[RunSummary], copies: Mapping[str, str | None]) -> Table:
+    """One line a run; fits 80 columns, but for what ``copies`` tell of replicas: run -> where."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("run", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for name in ("step", "games", "score", "best", "size", "saved"):
         table.add_column(name, justify="right", no_wrap=True)
+    is_replicated = any(copies.values())
+    if is_replicated:
+        table.add_column("replica")
     for run in runs:
         target = "" if run.target_steps is None else f"/{run.target_steps}"
         table.add_row(
@@ -60,6 +63,7 @@ def runs_table(runs: Sequence[RunSummary]) -> Table:
             _number(run.best_score),
             megabytes(run.size_bytes),
             ago(time.time() - run.last_commit_ns / 1e9) if run.last_commit_ns else "never",
+            *([copies[run.name] or "-"] if is_replicated else []),
         )
     return table
 

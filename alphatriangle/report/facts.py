@@ -16,6 +16,7 @@ from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import existing_run
 from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.rows import SegmentedRows
+from alphatriangle.data.replica.state import ReplicaState, read_any_state
 from alphatriangle.data.runs.summary import RunSummary, read_run_info, summarize_run
 from alphatriangle.data.schemas import FORMAT_1, BufferData
 from alphatriangle.game.geometry import CELLS
@@ -57,6 +58,7 @@ class Report(NamedTuple):
     curves: dict[str, Curve]
     baselines: list[PlayerScore]
     commits: list[StoredCommit]  # newest first
+    replica: ReplicaState | None  # what the folder remembers of it
     new_bytes: dict[int, int]  # sequence -> bytes that no older commit names
     replay: Replay | None
     games: list[Episode]
@@ -84,6 +86,7 @@ def collect(persistence: PersistenceConfig, run: str, games: int = BASELINE_GAME
         curves=read_curves(paths.tensorboard),
         baselines=[evaluate_baseline(player, config, games) for player in BASELINES if games],
         commits=commits,
+        replica=read_any_state(paths.replica_state),
         new_bytes=_new_bytes(commits),
         replay=None if state.buffer_data is None else _look_at(state.buffer_data),
         games=recorded_games(persistence, run),

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from alphatriangle.config.toml import to_toml, toml_value
 from alphatriangle.data.commits.files import best_commit
+from alphatriangle.data.replica.state import ReplicaState
 from alphatriangle.report.facts import Report
 from alphatriangle.report.figures import as_svg, figures
 from alphatriangle.viewer.frames import frames
@@ -84,11 +85,21 @@ def _summary(report: Report) -> str:
         if replay is None
         else f"{replay.rows:,} of {replay.capacity or 0:,} rows, "
         f"{replay.afterstates:.0%} afterstates",
+        **_replica(report.replica),
         "started from": (report.info.started_from if report.info else None) or "nothing",
     }
     players = [(p.player, f"{p.mean:.1f}", f"{p.low:.1f} – {p.high:.1f}") for p in report.baselines]
     compared = _table(("player to compare with", "mean score", "95% interval"), players)
     return _table(("", ""), facts.items()) + (compared if players else "")
+
+
+def _replica(state: ReplicaState | None) -> dict[str, str]:
+    if state is None:
+        return {}
+    last = state.acknowledged
+    text = "no commit yet" if last is None else f"step {last.step:,} at {last.at}"
+    stuck = f"; stuck since {state.error_since}: {state.error}" if state.error else ""
+    return {"replica": f"{state.url}, {text}{stuck}"}
 
 
 def _commits(report: Report) -> str:
