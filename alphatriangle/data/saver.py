@@ -160,11 +160,17 @@ class Saver:
         Raises:
             DataError: this state cannot be saved, whatever the disk says: see
                 :meth:`DataManager.save_training_state`.
+            FencedError: another writer has taken over the run's replica; this step is saved here.
             TypeError: :meth:`restore` has not said what is to be saved.
         """
         if self._manager is None or self._parts is None:
             raise TypeError("a saver is used in a with statement, and restore() comes first")
         self._step, self._metrics = step, dict(metrics or {})
+        replica = self._manager.replica
+        if replica is not None and (fenced := replica.fenced) is not None:
+            # What has been learned is saved here by the end of the with, as any error lets it.
+            self._begin(is_best=is_best)
+            raise fenced
         due = step % self._every == 0 or is_best or self.stopping
         if due:
             self._begin(is_best=is_best)
