@@ -43,6 +43,8 @@ STATE = (
     " tests/data/test_data_manager.py tests/data/test_golden.py tests/data/test_serializer.py"
 )
 ROT = f"tests/durability/test_rot.py {STATE}"
+WRITERS = "tests/durability/test_replica_writers.py"
+REPLICA = "tests/data/replica"
 COLUMNS = "tests/data/replay/test_any_columns.py"
 FORGED = "tests/durability/test_malice_columns.py"
 NEWEST = "tests/data/commits/test_newest.py"
@@ -381,6 +383,29 @@ MUTANTS = [
     Mutant("v2: codec of merged segments", "replay/segments.py", "        if codec_name != head.codec_name:", "        if False:", COLUMNS),
     Mutant("v2: mutable columns that can be saved", "commits/capture.py", "            schema_of({name: views[0] for name, views in mutable.items()})\n", "            pass\n", COLUMNS),
     Mutant("v2: mutable columns of the ring", "../utils/ring.py", "        self._check_mutable(saved, total - oldest)\n", "", FORGED),
+    # the copy elsewhere
+    Mutant("replica: a look for newer claims after each commit", "replica/publisher.py", "        if not is_acknowledged(is_newer_claim=self._reader.has_claim(self.epoch + 1)):", "        if False:", WRITERS),
+    Mutant("replica: what exists is compared", "replica/protocol.py", '    return "landed" if found == mine else "another"', '    return "landed"', WRITERS),
+    Mutant("replica: what was not answered is read back", "replica/claims.py", '            if verdict != "absent":', "            if True:", REPLICA),
+    Mutant("replica: objects before their commit", "replica/publisher.py", "        self._store.put_file(key, path, digest.size, digest.sha256)\n", "", REPLICA),
+    Mutant("replica: the base is looked for after the claim", "replica/claims.py", "            base = find_base(reader, reader.look(), history)", "            base = find_base(reader, found, history)", WRITERS),
+    Mutant("replica: who may not go on claims nothing", "replica/claims.py", "        find_base(reader, found, history)\n        mine =", "        mine =", WRITERS),
+    Mutant("replica: a folder goes on from what it has", "replica/protocol.py", "    return newest.seal in history.seals and", "    return", WRITERS),
+    Mutant("replica: what a crash left is a proof", "replica/session.py", "            seals.add(seal_shown(left))\n", "            pass\n", WRITERS),
+    Mutant("replica: what was acknowledged is a proof", "replica/session.py", "            seals.add(acknowledged.seal)\n", "            pass\n", WRITERS),
+    Mutant("replica: numbers are not used again", "replica/garbage.py", "if d.epoch < self._publisher.epoch]", "]", f"{REPLICA} {WRITERS}"),
+    Mutant("replica: garbage has its hour", "replica/garbage.py", ">= GRACE_SECONDS]", ">= 0]", REPLICA),
+    Mutant("replica: garbage is what nothing kept needs", "replica/protocol.py", " for place in places[key]} - needed", " for place in places[key]}", REPLICA),
+    Mutant("replica: a look for others before garbage goes", "replica/garbage.py", "        if publisher.has_successor():\n            raise publisher.fenced()\n        try:", "        try:", REPLICA),
+    Mutant("replica: the base stays until there is a second", "replica/protocol.py", "    return number >= 2", "    return True", "tests/durability/test_replica_model.py"),
+    Mutant("replica: a held file is a link of its own", "replica/spool.py", "            disk.hard_link(path, link)\n", "            return path\n", REPLICA),
+    Mutant("replica: seal of a record", "replica/records.py", "    if _seal(fields) != record.seal:", "    if False:", REPLICA),
+    Mutant("replica: a record of its place", "replica/records.py", "    if record.position != position:", "    if False:", REPLICA),
+    Mutant("replica: digest of what is restored", "replica/restoring.py", "            if digest != (file.size, file.sha256):", "            if False:", REPLICA),
+    Mutant("replica: a store out of reach is no damage", "replica/restoring.py", "            except _STOP:\n                raise\n", "", REPLICA),
+    Mutant("replica: a restored commit comes last", "replica/restoring.py", "            self._fill(record, place)\n", "            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))\n            self._fill(record, place)\n", REPLICA),
+    Mutant("replica: nothing here is overwritten", "replica/restoring.py", "    if known.commits or known.unreadable:", "    if False:", REPLICA),
+    Mutant("replica: damaged commits are not built on", "replica/session.py", "        publisher.forget(places)\n", "", "tests/durability/test_replica_rot.py"),
     Mutant(
         "paths of committed files",
         "records.py",

@@ -11,7 +11,6 @@ import pytest
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.errors import DivergedError, FencedError
-from alphatriangle.data.replica.garbage import GRACE_SECONDS
 from alphatriangle.data.replica.layout import Layout
 from tests.data.helpers import check_sound
 from tests.data.replica.helpers import RUN, Machine, digest_at, restored, train_on
@@ -59,9 +58,7 @@ def test_a_zombie_is_fenced(tmp_path: Path, store: MemoryStore, a: Machine) -> N
     for _ in range(4):
         digest = train_on(b.root, rows=33)
         assert b.catch_up(1)
-        store.seconds += 2 * GRACE_SECONDS
-        assert b.session is not None
-        b.session.collector().collect(least=1)
+        b.collect()
     train_on(a.root)
     with pytest.raises(FencedError, match=r"taken over.* by process .*fork tiny NEW"):
         a.catch_up(1)
@@ -180,8 +177,7 @@ def test_of_a_process_and_its_copy_one_goes_on(
     for _ in range(lead):
         digest = train_on(a.root)
         assert a.catch_up(1)
-        store.seconds += 2 * GRACE_SECONDS
-        a.session.collector().collect(least=1)
+        a.collect()
     train_on(c.root, rows=33)
     with pytest.raises(DivergedError, match="another writer has put commit 1/3"):
         c.catch_up(1)

@@ -95,6 +95,7 @@ class Replicator:
         self._behind_since: float | None = time.monotonic()
         self._stuck_since: float | None = None
         self._has_news = True
+        self._is_working = False
         self._retry_now = False
         self._stopping = False
         self._ended = False
@@ -171,7 +172,7 @@ class Replicator:
             self._has_news = self._retry_now = True
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._ended or not (self._has_news or self._status.health == "behind"),
+                lambda: self._ended or not (self._has_news or self._is_working),
                 timeout_seconds,
             )
             return self._status.health == "current" and not self._has_news
@@ -223,6 +224,7 @@ class Replicator:
         with self._changed:
             self._changed.wait_for(lambda: self._has_news or self._stopping)
             self._has_news = self._retry_now = False
+            self._is_working = True
             return not self._stopping
 
     def _pause(self, seconds: float) -> None:
@@ -246,6 +248,7 @@ class Replicator:
         self._session.remember_error(None)
         with self._changed:
             self._note()
+            self._is_working = False
             self._stuck_since = None
             if not self._has_news:
                 self._behind_since = None
@@ -262,6 +265,7 @@ class Replicator:
             self._was_heard = True
             if isinstance(error, FencedError | StoreUnsuitableError):
                 self._refusal = error
+            self._is_working = False
             if self._stuck_since is None:
                 self._stuck_since = time.monotonic()
             self._status = replace(self._status, health=health, error=str(error))

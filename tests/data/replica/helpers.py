@@ -12,6 +12,7 @@ from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.records import RunInfo
+from alphatriangle.data.replica.garbage import GRACE_SECONDS
 from alphatriangle.data.replica.protocol import KeepRules
 from alphatriangle.data.replica.restoring import Restored, restore_replica
 from alphatriangle.data.replica.session import ReplicaSession
@@ -67,12 +68,16 @@ class Machine:
         self.config = config_of(root)
         self.paths = PathManager(self.config, RUN)
         self.session: ReplicaSession | None = None
+        self.seconds = 0.0
 
     def boot(self) -> ReplicaSession:
         """A new process."""
-        clock = self.store.clock if isinstance(self.store, MemoryStore) else (lambda: 0.0)
+        clock = self.store.clock if isinstance(self.store, MemoryStore) else self._clock
         self.session = ReplicaSession(KnownCommits(self.paths), self.store, self.rules, clock)
         return self.session
+
+    def _clock(self) -> float:
+        return self.seconds
 
     def lay_out(self, recorded: Recorded) -> None:
         """The recorded run without any commit."""
@@ -115,6 +120,16 @@ class Machine:
                 continue
             return True
         return False
+
+    def collect(self) -> int:
+        """Remove what is kept no more; later than anybody's grace."""
+        assert self.session is not None
+        if isinstance(self.store, MemoryStore):
+            self.store.seconds += 2 * GRACE_SECONDS
+        else:
+            self.session.collector().collect()
+            self.seconds += 2 * GRACE_SECONDS
+        return self.session.collector().collect(least=1)
 
     @property
     def acknowledged_step(self) -> int:
