@@ -78,7 +78,7 @@ MUTANTS = [
     Mutant("store: the disk is the same", "stores/folder.py", "        if device != self._device:\n", "        if False:\n", FOLDER),
     Mutant("store: a disk that fails is not empty", "stores/folder.py", "if doing == \"read\" and error.errno in _NOT_THERE:", "if doing == \"read\":", FOLDER),
     Mutant("store: checksums are sent", "stores/access.py", "            settings[\"checksum_algorithm\"] = \"SHA256\"\n", "            pass\n", LINE),
-    Mutant("store: nothing is tried again", "stores/access.py", "\"max_retries\": 0", "\"max_retries\": 1", LINE),
+    Mutant("store: nothing is tried again", "stores/access.py", "\"max_retries\": 0, \"retry_timeout\": timedelta(0)", "\"max_retries\": 1", LINE),
     Mutant("store: a deadline", "stores/access.py", "\"timeout\": timedelta(seconds=seconds)", "\"timeout\": timedelta(seconds=9)", LINE),
     Mutant("store: a create is conditional", "stores/remote.py", "self._put(key, content, \"create\")", "self._put(key, content, \"overwrite\")", CONTRACT),
     Mutant("store: a rotten file is not put together", "stores/remote.py", "if (size, digest.hexdigest()) != self._wanted:", "if False:", CONTRACT),
