@@ -72,6 +72,11 @@ class PersistenceConfig(Section):
     """MLflow server; else that of ``MLFLOW_TRACKING_URI``, else SQLite under the data folder."""
     mlflow_keep_all: Irrelevant[bool] = False
     """On a server: keep the files too that retention has removed here."""
+    replica: Irrelevant[str | None] = None
+    """Where every commit is copied to: ``s3://``, ``gs://`` or ``az://`` bucket, ``file://``
+    folder. Credentials come from the environment, a profile or the machine's role."""
+    replica_sync: Irrelevant[bool] = False
+    """Wait, wherever a save is waited for, until the replica has it too, however long it takes."""
     mlflow_experiment_name: Fixed[str] = Field(default="AlphaTriangle", min_length=1)
     """Experiment that the runs belong to."""
 
@@ -84,6 +89,23 @@ class PersistenceConfig(Section):
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
         return uri
+
+    @field_validator("replica")
+    @classmethod
+    def _without_credentials(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if masked(url) != url or "@" in url.partition("://")[2].partition("/")[0] or "?" in url:
+            raise ValueError(
+                "no user, no password and no key here, where they would be saved with the run: "
+                "they come from the environment, a profile or the machine's role"
+            )
+        if url.partition("://")[0] not in ("s3", "gs", "az", "file") or "://" not in url:
+            raise ValueError(
+                "not like s3://bucket/folder, gs://bucket/folder, az://container/folder or "
+                "file:///folder"
+            )
+        return url
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -6,6 +6,7 @@ import atexit
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from alphatriangle.data.path_manager import PathManager, new_run_name
 from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.segments import RowsKind
 from alphatriangle.data.replay.source import ReplaySource
+from alphatriangle.data.replica.protocol import KeepRules
+from alphatriangle.data.replica.replicator import ReplicaStatus, Replicator
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
     latest_run,
@@ -46,6 +49,8 @@ from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.lock import RunLock
+from alphatriangle.data.stores.addresses import open_store
+from alphatriangle.data.stores.conditions import check_suitable
 from alphatriangle.utils.global_rng import rng_state
 from alphatriangle.utils.types import Episode
 
@@ -83,6 +88,8 @@ class DataManager:
         self._writer: CommitWriter | None = None
         self._staging = Staging()
         self._mlflow: MlflowLog | None = None
+        self._replica: Replicator | None = None
+        self._replica_at_end: ReplicaStatus | None = None
         self._unsaved_episodes: list[Episode] = []
         self._episodes_in_flight = 0
         self._last_report: SaveReport | None = None
@@ -139,6 +146,11 @@ class DataManager:
     def upload_error(self) -> str | None:
         """Why MLflow cannot be used, while it cannot."""
         return self._mlflow.last_error if self._mlflow else None
+
+    @property
+    def replica_status(self) -> ReplicaStatus | None:
+        """How the copy elsewhere is, or was at the end; None without one."""
+        return self._replica.status if self._replica else self._replica_at_end
 
     @property
     def captured_bytes(self) -> int:
@@ -215,7 +227,9 @@ class DataManager:
         state = explicit or LoadedTrainingState()
         if has_commits:
             state = load_newest(self.paths, known, self.serializer)
-        self._writer = CommitWriter(self.commits, self.persist_config, self.serializer)
+        self._writer = CommitWriter(
+            self.commits, self.persist_config, self.serializer, self._notify_replica
+        )
         self._writer.remove_garbage()
         if state.commit is not None:
             buffer = state.buffer_data
@@ -225,7 +239,31 @@ class DataManager:
             before = [s for s in known.commits if s.commit.sequence <= state.commit.sequence]
             best = best_commit(before)
             self._best_sequence = best.commit.sequence if best else None
+        self._start_replica()
         return state
+
+    def _start_replica(self) -> None:
+        """Begin to copy commits elsewhere, in the background, if ``persist_config.replica`` says
+        where to.
+
+        Raises:
+            StoreAddressError: it cannot be the address of a store.
+        """
+        config = self.persist_config
+        if config.replica is None or self._replica is not None:
+            return
+        store = open_store(config.replica)
+        self._replica = Replicator(
+            self.commits,
+            store,
+            KeepRules(config.keep_last, config.keep_every_steps, config.keep_days),
+            partial(check_suitable, store),
+        )
+        atexit.register(self._close_at_exit)
+
+    def _notify_replica(self) -> None:
+        if self._replica is not None:
+            self._replica.notify()
 
     def write_run_info(self, info: RunInfo) -> None:
         """Record what the run is.
@@ -317,6 +355,8 @@ class DataManager:
                 again.
             RunExistsError: nothing was loaded, and there is something that should have been.
             RunLockedError: nothing was loaded, and another process writes to the run.
+            FencedError: with ``replica_sync``: the save before this one is here, but another writer
+                has taken over the replica. This one has not been started.
             ValueError: a metric is not finite.
         """
         for name, value in (metrics or {}).items():
@@ -443,10 +483,12 @@ class DataManager:
 
         Raises:
             SaveFailedError: it failed.
+            FencedError: it is here, and with ``replica_sync`` it was to be in the replica, which
+                another writer has taken over.
         """
         return self._collect(wait=True)
 
-    def _collect(self, *, wait: bool) -> SaveReport | None:
+    def _collect(self, *, wait: bool, in_replica: bool = True) -> SaveReport | None:
         if self._writer is None:
             return None
         try:
@@ -463,12 +505,15 @@ class DataManager:
                 self._best_sequence = report.commit.sequence
             if self._mlflow:
                 self._mlflow.notify()
+            if wait and in_replica and self._replica and self.persist_config.replica_sync:
+                self._replica.wait_for(report.commit.sequence)
         return report
 
     def close(
         self, *, upload_seconds: float = 30.0, mlflow_status: MlflowStatus = "FINISHED"
     ) -> None:
-        """Finish the save in flight, give MLflow up to so long for the rest, release the run.
+        """Finish the save in flight, give the replica and MLflow up to so long each for the rest,
+        release the run.
 
         ``mlflow_status`` is what the MLflow run is said to be from now on.
 
@@ -476,13 +521,17 @@ class DataManager:
             SaveFailedError: the last save failed; everything is closed all the same.
         """
         try:
-            self._collect(wait=True)
+            self._collect(wait=True, in_replica=False)
         finally:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+            atexit.unregister(self._close_at_exit)
+            if self._replica is not None:
+                self._replica.close(upload_seconds)
+                self._replica_at_end = self._replica.status
+                self._replica = None
             if self._mlflow is not None:
-                atexit.unregister(self._close_at_exit)
                 self._mlflow.close(upload_seconds, mlflow_status)
                 self.uploads_left = self._mlflow.waiting
                 self._mlflow = None

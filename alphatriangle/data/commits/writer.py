@@ -13,7 +13,7 @@ import logging
 import pickle
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,8 +84,14 @@ class CommitWriter:
     """Writes captures in the background, one at a time."""
 
     def __init__(
-        self, run: KnownCommits, config: PersistenceConfig, serializer: Serializer
+        self,
+        run: KnownCommits,
+        config: PersistenceConfig,
+        serializer: Serializer,
+        on_commit: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_commit`` is called of each commit, on the thread that writes."""
+        self._on_commit = on_commit
         self._run = run
         self._paths = run.paths
         self._config = config
@@ -201,6 +207,7 @@ class CommitWriter:
                 f"the state of step {step} could not be saved in {self._paths.run}: "
                 f"{reason}; the commits before it are intact"
             ) from e
+        self._on_commit()
         written = sum(f.size for f in self._new_files(stored.commit))
         if (replay := capture.replay) is None:
             self.continue_from(stored.commit, None, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -49,8 +50,15 @@ class ReplicaStatus:
 class Replicator:
     """Hands a run's commits over in the background."""
 
-    def __init__(self, run: KnownCommits, store: Store, rules: KeepRules) -> None:
-        self._run = run
+    def __init__(
+        self,
+        run: KnownCommits,
+        store: Store,
+        rules: KeepRules,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``check`` is called once before anything is put: it raises if the store is no good."""
+        self._check: Callable[[], None] | None = check
         self._session = ReplicaSession(run, store, rules, on_change=self._progress)
         self._changed = threading.Condition()
         self._status = ReplicaStatus(store.url)
@@ -144,6 +152,9 @@ class Replicator:
         try:
             while self._wait_for_news():
                 try:
+                    if self._check is not None:
+                        self._check()
+                        self._check = None
                     self._session.catch_up(lambda: self._stopping)
                 except FencedError as e:
                     self._fail("fenced", e)
