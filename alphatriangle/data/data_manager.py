@@ -54,7 +54,7 @@ from alphatriangle.utils.types import Episode
 logger = logging.getLogger(__name__)
 
 _AT_EXIT_SECONDS = 10.0
-"""For what MLflow lacks when a program ends that has not closed its manager."""
+"""For what the replica and MLflow lack when a program ends that has not closed its manager."""
 _A_LOOK_SECONDS = 0.5
 """How often a save that waits for the replica looks whether it still should."""
 
@@ -213,6 +213,8 @@ class DataManager:
                 state.rejected += restored.rejected
                 state.damaged_recordings += restored.damaged
             self.replica = start_replicating(self.persist_config, self.commits)
+            if self.replica is not None:
+                atexit.register(self._close_at_exit)
             return state
         except BaseException:
             self._lock.release()
@@ -237,7 +239,9 @@ class DataManager:
         state = explicit or LoadedTrainingState()
         if there:
             state = load_start(self.paths, self.commits, self.serializer)
-        self._writer = CommitWriter(self.commits, self.persist_config, self.serializer)
+        self._writer = CommitWriter(
+            self.commits, self.persist_config, self.serializer, self._tell_replica
+        )
         if state.commit is not None:
             buffer = state.buffer_data
             kind = RowsKind(buffer.codec, buffer.schema_of_rows) if buffer else None
@@ -295,9 +299,13 @@ class DataManager:
         atexit.register(self._close_at_exit)
 
     def _close_at_exit(self) -> None:
-        """For those who do not close: their last save has yet to reach MLflow."""
+        """For those who do not close: their last save has yet to reach the replica and MLflow."""
         try:
-            self.close(upload_seconds=_AT_EXIT_SECONDS, mlflow_status="KILLED")
+            self.close(
+                upload_seconds=_AT_EXIT_SECONDS,
+                replica_seconds=_AT_EXIT_SECONDS,
+                mlflow_status="KILLED",
+            )
         except SaveFailedError as e:
             logger.error("%s", e)
 
@@ -499,9 +507,11 @@ class DataManager:
                 self._best_sequence = report.commit.sequence
             if self._mlflow:
                 self._mlflow.notify()
-            if self.replica:
-                self.replica.notify()
         return report
+
+    def _tell_replica(self) -> None:
+        if self.replica is not None:
+            self.replica.notify()
 
     def _wait_for_replica(self) -> None:
         """
@@ -541,8 +551,8 @@ class DataManager:
                 self.replica.close(replica_seconds)
                 self.replica_left = self.replica.status
                 self.replica = None
+            atexit.unregister(self._close_at_exit)
             if self._mlflow is not None:
-                atexit.unregister(self._close_at_exit)
                 self._mlflow.close(upload_seconds, mlflow_status)
                 self.uploads_left = self._mlflow.waiting
                 self._mlflow = None

@@ -13,7 +13,7 @@ import logging
 import pickle
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,8 +86,14 @@ class CommitWriter:
     """Writes captures in the background, one at a time."""
 
     def __init__(
-        self, run: KnownCommits, config: PersistenceConfig, serializer: Serializer
+        self,
+        run: KnownCommits,
+        config: PersistenceConfig,
+        serializer: Serializer,
+        on_commit: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_commit`` is called after each commit, on the thread that writes."""
+        self._on_commit = on_commit
         self._run = run
         self._paths = run.paths
         self._config = config
@@ -222,6 +228,7 @@ class CommitWriter:
                 f"the state of step {step} could not be saved in {self._paths.run}: "
                 f"{reason}; the commits before it are intact"
             ) from e
+        self._on_commit()
         written = sum(f.size for f in self._new_files(stored.commit))
         if (replay := capture.replay) is None:
             self.continue_from(stored.commit, None, None)
