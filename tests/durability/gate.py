@@ -85,7 +85,7 @@ MUTANTS = [
     Mutant("store: what was put is read back", "stores/remote.py", "self._reads_back = scheme != \"s3\"", "self._reads_back = False", PROBE),
     Mutant("store: keys are looked for again", "stores/remote.py", "            self._clients = None\n        # Here", "            pass\n        # Here", LINE),
     Mutant("store: no bucket is not no object", "stores/remote_errors.py", "    if code in _NO_OBJECT:\n", "    if status == \"404\":\n", LINE),
-    Mutant("store: one of eight", "stores/conditions.py", "        if len(created) > 1:\n", "        if False:\n", PROBE),
+    Mutant("store: one of eight", "stores/conditions.py", "        if told > 1:\n", "        if False:\n", PROBE),
     Mutant("store: what was created stays", "stores/conditions.py", "store.get(key, limit=1000) != created[0]", "False", PROBE),
     Mutant("store: checksums are checked", "stores/conditions.py", "    if not sender.takes_wrong_checksum(key):\n", "    if True:\n", PROBE),
     Mutant("store: commits in MLflow that are missing something", "elsewhere/mlflow_restore.py", "            if file.kind == \"episodes\":\n", "            if True:\n", "tests/data/elsewhere/test_mlflow_restore.py"),

@@ -12,7 +12,7 @@ from alphatriangle.data.stores.folder import FolderStore
 from alphatriangle.data.stores.store import ObjectNotFoundError
 from tests.durability.crash_disk import Log, Volume, recording, write_tree
 
-STATES_PER_POINT = 40
+STATES_PER_POINT = 15
 
 
 class Known:
@@ -74,7 +74,7 @@ def test_a_power_cut_at_any_change(tmp_path: Path) -> None:
             if tried % 20 == 0:
                 store.create("run/next", b"goes on")
             shutil.rmtree(crashed)
-    assert tried > 300
+    assert tried > 200
 
 
 def read(store: FolderStore, key: str) -> bytes | None:
