@@ -62,6 +62,7 @@ _DAMAGE: Final = (
     MemoryError,
     ArithmeticError,
     RuntimeError,
+    SystemError,
 )
 
 # Of types that NumPy lacks: whole numbers of as many bits.

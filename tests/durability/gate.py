@@ -349,7 +349,9 @@ MUTANTS = [
         "",
         MALICE,
     ),
-    Mutant("memo", "safe_pickle.py", "    _check_memo(content)\n", "", MALICE),
+    Mutant("bytes that are there", "safe_pickle.py", "    dispatch[pickle.BYTEARRAY8[0]] = _bytearray\n", "", MALICE),
+    Mutant("dtypes of one kind of state", "safe_pickle.py", " and state not in _DTYPE_STATES:", " and False:", MALICE),
+    Mutant("arrays are made once", "safe_pickle.py", "isinstance(made, np.ndarray) and made.size:", "False:", MALICE),
     Mutant("arrays of numbers only", "safe_pickle.py", "        _check_arrays(value)\n", "        pass\n", MALICE),
     Mutant(
         "segment names",

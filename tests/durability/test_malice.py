@@ -135,7 +135,29 @@ def _outside_its_table() -> bytes:
     return opcodes(rebuilt(plain("RandomState"), pushed(0)), pushed(10**6), b"b")
 
 
+_DTYPE = name("numpy", "dtype") + plain(("f4", False, True)) + b"R"
+
+
+def _dtype_of_state(*state: object) -> bytes:
+    """What NumPy takes as it is, and its functions crash by."""
+    return opcodes(_DTYPE, plain(state), b"b")
+
+
+def _array_made_twice() -> bytes:
+    """Its first memory is given back, whoever uses it."""
+    array = name("numpy._core.multiarray", "_reconstruct")
+    array += name("numpy", "ndarray") + plain((0,)) + b"C\x01b\x87R"
+    state = b"(" + plain(1) + plain((1,)) + _DTYPE + plain(False) + b"C\x04abcdt"
+    return opcodes(array, state, b"b", state, b"b")
+
+
 CHANGED: dict[str, bytes] = {
+    "a dtype of five parts": _dtype_of_state(None, None, -1, -1, 0),
+    "a dtype with fields": _dtype_of_state(3, "<", None, ("a",), {"a": 1}, -1, -1, 0),
+    "a dtype with a subarray": _dtype_of_state(3, "<", (1,), None, None, -1, -1, 0),
+    "a dtype of another size": _dtype_of_state(3, "<", None, None, None, 1 << 20, 1, 0),
+    "a dtype in no order": _dtype_of_state(3, (1,), None, None, None, -1, -1, 0),
+    "an array made twice": _array_made_twice(),
     "a deque of a range": opcodes(name("collections", "deque"), _LONG_RANGE, b"\x85R"),
     "a size of a range": opcodes(rebuilt(plain("Size"), _LONG_RANGE)),
     "an array of a range": opcodes(rebuilt(plain("numbers"), plain("d"), _LONG_RANGE)),
@@ -155,6 +177,8 @@ BY_HAND: dict[str, bytes] = {
     "extension code": opcodes(b"\x82\x01"),
     "persistent ID": opcodes(b"\x8c\x04evilQ"),
     "text persistent ID": b"Pevil\n.",
+    "huge bytearray in place": opcodes(b"\x96" + struct.pack("<Q", 1 << 33)),
+    "endless bytearray in place": opcodes(b"\x96" + b"\xff" * 8),
     "huge bytearray": calls("builtins", "bytearray", 1 << 40),
     "large bytearray": calls("builtins", "bytearray", 1 << 33),
     "huge array": calls("numpy._core.multiarray", "_reconstruct", 1, (1 << 40,), b"b"),
