@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import IO, Final, NamedTuple, TypeVar
+from typing import IO, Final, NamedTuple, TypeAlias, TypeVar
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.commits.files import list_commits, sealed
@@ -67,6 +67,8 @@ _STOP: Final = (
 )
 """None of these says that a commit is unsound: nothing older may stand in for it."""
 Result = TypeVar("Result")
+_Make: TypeAlias = Callable[[RemoteCommit, list[Position]], list[DamagedFile]]
+"""Makes something of a commit, and says what is lost of it; with those that were passed over."""
 
 
 class Restored(NamedTuple):
@@ -112,7 +114,29 @@ def restore_replica(
             f"run {target.run_name!r} exists here; choose another name for the restored one"
         )
     restore = _Restore(config, store, run_name, target, pause)
-    return restore.newest(step, is_fork=new_name is not None and new_name != run_name)
+    is_fork = target.run_name != run_name
+    return restore.newest(step, restore.fork if is_fork else restore.run)
+
+
+def restore_weights(
+    config: PersistenceConfig,
+    store: Store,
+    run_name: str,
+    path: Path,
+    *,
+    step: int | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Restored:
+    """The checkpoint alone of the newest commit that has a sound one, or of a step, as ``path``.
+
+    Raises:
+        RunExistsError: there is a file of that name.
+        DataError: as of :func:`restore_replica`.
+    """
+    if path.exists():
+        raise RunExistsError(f"{path} exists; choose another name, nothing is overwritten")
+    restore = _Restore(config, store, run_name, PathManager(config, run_name), pause)
+    return restore.newest(step, partial(restore.weights, path))
 
 
 class _Restore:
@@ -134,19 +158,20 @@ class _Restore:
         self._pause = pause
         self._downloaded = 0
 
-    def newest(self, step: int | None, *, is_fork: bool) -> Restored:
+    def newest(self, step: int | None, make: _Make) -> Restored:
+        """Let ``make`` make something of the newest commit that it can be made of."""
         while True:
             found = self._asked(self._reader.look)
             record, passed = self._asked(partial(self._reader.newest_readable, found))
             try:
-                return self._best_of(record, passed, step, is_fork=is_fork)
+                return self._best_of(record, passed, step, make)
             except NoSoundCommitError:
                 # Perhaps the replica went on meanwhile, and what was tried is kept no more.
                 if self._asked(self._reader.look) == found:
                     raise
 
     def _best_of(
-        self, record: RemoteCommit | None, passed: list[Passed], step: int | None, *, is_fork: bool
+        self, record: RemoteCommit | None, passed: list[Passed], step: int | None, make: _Make
     ) -> Restored:
         where = f"run {self._layout.run_name!r} in {self._store.url}"
         if record is None and not passed:
@@ -169,7 +194,7 @@ class _Restore:
                 found = record
                 if found is None or held.position != found.position:
                     found = self._asked(partial(self._reader.read, held.position))
-                damaged = self._make(found, [p.position for p in passed], is_fork=is_fork)
+                damaged = make(found, [p.position for p in passed])
             except _STOP:
                 raise
             except DataError as e:
@@ -188,29 +213,38 @@ class _Restore:
             "under another run name"
         )
 
-    def _make(
-        self, record: RemoteCommit, passed: list[Position], *, is_fork: bool
+    def weights(
+        self, path: Path, record: RemoteCommit, passed: list[Position]
     ) -> list[DamagedFile]:
+        """The checkpoint of a commit as a file."""
+        for file in record.commit.of_kind("checkpoint"):
+            try:
+                self._download(_places(record)[file.path], file, path)
+            except OSError as e:
+                raise SaveFailedError(f"cannot write {path}: {e.strerror or e}") from e
+            try:
+                Serializer(self._config.allowed_globals).load_checkpoint(path)
+            except DataError:
+                fs.remove(path)
+                raise
+            return []
+        raise CorruptReplicaError(Path(self._layout.commit(record.position)), "no checkpoint in it")
+
+    def fork(self, record: RemoteCommit, passed: list[Position]) -> list[DamagedFile]:
+        """A run of its own, as a fork of the commit."""
         damaged: list[DamagedFile] = []
         settings = self._settings(record.configs, damaged)
-        places = {
-            file.path: ObjectPlace(epoch, file.sha256)
-            for file, epoch in zip(record.commit.files, record.epochs, strict=True)
-        }
+        configs = None if settings is None else parse_configs(settings, self._target.configs)
+        origin = Origin(self._layout.run_name, record.commit, record.run_info, configs)
+        place = partial(self._place, _places(record), damaged)
+        make_run(self._config, self._target.run_name, origin, place)
+        return damaged
 
-        def place(file: CommittedFile, path: Path) -> None:
-            try:
-                self._download(places[file.path], file, path)
-            except CorruptReplicaError as e:
-                if file.kind != "episodes":
-                    raise
-                damaged.append(DamagedFile(path=file.path, reason=str(e)))
-
-        if is_fork:
-            configs = None if settings is None else parse_configs(settings, self._target.configs)
-            origin = Origin(self._layout.run_name, record.commit, record.run_info, configs)
-            make_run(self._config, self._target.run_name, origin, place)
-            return damaged
+    def run(self, record: RemoteCommit, passed: list[Position]) -> list[DamagedFile]:
+        """The run as it was at the commit, to go on with."""
+        damaged: list[DamagedFile] = []
+        settings = self._settings(record.configs, damaged)
+        place = partial(self._place, _places(record), damaged)
         target = self._target
         target.make_folders()
         lock = RunLock(target.run)
@@ -228,6 +262,21 @@ class _Restore:
         finally:
             lock.release()
         return damaged
+
+    def _place(
+        self,
+        places: Mapping[str, ObjectPlace],
+        damaged: list[DamagedFile],
+        file: CommittedFile,
+        path: Path,
+    ) -> None:
+        """A file of a commit; recorded games may be lost, which is noted."""
+        try:
+            self._download(places[file.path], file, path)
+        except CorruptReplicaError as e:
+            if file.kind != "episodes":
+                raise
+            damaged.append(DamagedFile(path=file.path, reason=str(e)))
 
     def _fill(self, record: RemoteCommit, place: Callable[[CommittedFile, Path], None]) -> None:
         """Have all files of the commit, in their places, and know that training can go on."""
@@ -354,6 +403,11 @@ class _Restore:
                 if attempt == _ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+
+def _places(record: RemoteCommit) -> dict[str, ObjectPlace]:
+    files = zip(record.commit.files, record.epochs, strict=True)
+    return {file.path: ObjectPlace(epoch, file.sha256) for file, epoch in files}
 
 
 def _newest_first(holds: Iterable[Held]) -> list[Held]:
