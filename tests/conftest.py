@@ -12,6 +12,7 @@ from hypothesis import settings
 from alphatriangle.config import Config, Layer, build, merge
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.utils.global_rng import seed_everything
+from tests.helpers.mlflow_server import mlflow_server as mlflow_server
 from tests.helpers.seaweedfs import seaweedfs as seaweedfs
 
 torch.set_num_threads(1)

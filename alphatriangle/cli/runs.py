@@ -512,33 +512,58 @@ def export(
 
 @app.command("restore")
 def restore(
-    archive: Annotated[Path, typer.Argument(help="What runs export --what run has written.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="What runs export --what run has written, or mlflow:RUN_ID."
+        ),
+    ],
     run_name: Annotated[
-        str | None, typer.Option(help="Name of the run to make; that in the archive if left out.")
+        str | None, typer.Option(help="Name of the run to make; its old one if left out.")
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Step of the commit, from MLflow.", show_default="the newest sound one"
+        ),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make a run of an archive: from a backup, or from another person.
+    """Make a run of an archive, from a backup or another person, or of what MLflow was given.
 
-    Every byte is checked, and nothing in an archive runs code.
+    Every byte is checked, and nothing in it runs code. MLflow is that of MLFLOW_TRACKING_URI, else
+    that of the data folder.
 
     Example:
 
       alphatriangle runs restore first.tar --run-name theirs
+      alphatriangle runs restore mlflow:0123456789abcdef0123456789abcdef
 
-    Exit codes: 0 done; 2 no archive, a damaged one, or the name is taken.
+    Exit codes: 0 done; 2 nothing there, nothing sound, or the name is taken.
     """
     with reported_errors(debug):
+        from alphatriangle.data.elsewhere.mlflow_restore import PREFIX, restore_from_mlflow
         from alphatriangle.data.runs.archive import restore_run
 
-        commit = restore_run(persistence(data_dir), archive, run_name)
+        config = persistence(data_dir)
+        facts: dict[str, Any]
+        if source.startswith(PREFIX):
+            run_id = source.removeprefix(PREFIX)
+            commit, rejected = restore_from_mlflow(config, run_id, run_name, step)
+            facts = {"mlflow_run": run_id, "rejected": [r.model_dump() for r in rejected]}
+        else:
+            if step is not None:
+                raise UsageError("--step: an archive holds one commit")
+            commit, rejected = restore_run(config, Path(source), run_name), []
+            facts = {"file": source}
         if as_json:
-            facts = {"run": commit.run_name, "file": str(archive), "step": commit.global_step}
-            print_json(facts)
+            print_json({"run": commit.run_name, **facts, "step": commit.global_step})
             return
+        for passed_over in rejected:
+            typer.echo(f"passed over {passed_over.path}: {passed_over.reason}")
         typer.echo(
-            f"run {commit.run_name!r} begins at step {commit.global_step} of {archive}; "
+            f"run {commit.run_name!r} begins at step {commit.global_step} of {source}; "
             f"{what_goes_on(commit.run_name, data_dir)} goes on with it"
         )

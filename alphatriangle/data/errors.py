@@ -104,6 +104,10 @@ class ArchiveNotFoundError(DataError):
     """No archive exists where one was asked for."""
 
 
+class MlflowUnavailableError(DataError):
+    """MLflow cannot be read now; nothing says that what it holds is damaged."""
+
+
 class CorruptArchiveError(CorruptFileError):
     """An archive of a run is damaged, or is none."""
 

@@ -3,7 +3,7 @@
 What POSIX promises and no more: the bytes of a file are durable when the file has been fsynced, a
 name when its folder has been. Until then each may be there or not, in any combination: bytes whole,
 torn, or zeros of the right length; names with or without each of the changes made to the folder.
-A rename is one change: both names or neither.
+A rename in a folder is one change: both names or neither; into another folder it is two.
 """
 
 from __future__ import annotations
@@ -277,8 +277,13 @@ class Volume:
             case "rename":
                 folder, leaf = self._split(op.path)
                 target, new = self._split(op.other)
-                assert target is folder, "renames stay within a folder"
-                folder.change([(leaf, False), (new, folder.current[leaf])])
+                entry = folder.current[leaf]
+                if target is folder:
+                    folder.change([(leaf, False), (new, entry)])
+                else:
+                    # Either folder may have been written back without the other.
+                    target.change([(new, entry)])
+                    folder.change([(leaf, False)])
             case "remove":
                 folder, leaf = self._split(op.path)
                 folder.change([(leaf, False)])

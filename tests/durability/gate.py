@@ -48,9 +48,41 @@ REPLICA = "tests/data/replica"
 COLUMNS = "tests/data/replay/test_any_columns.py"
 FORGED = "tests/durability/test_malice_columns.py"
 MALICE = f"tests/durability/test_malice.py {STATE}"
+CONTRACT = "tests/data/stores/test_contract.py"
+FOLDER = "tests/data/stores/test_folder.py"
+CUTS = "tests/data/stores/test_power_cuts.py"
+LINE = "tests/data/stores/test_remote_faults.py"
+PROBE = "tests/data/stores/test_conditions.py"
 
 # fmt: off
 MUTANTS = [
+    # stores
+    Mutant("store: fsync of a created object", "stores/folder.py", "                f.write(content)\n                disk.sync(f)\n            if fs.read_bytes", "                f.write(content)\n            if fs.read_bytes", CUTS),
+    Mutant("store: fsync of a created object's name", "stores/folder.py", "            self._link(temporary, path, key)\n            disk.sync_folder(path.parent)\n", "            self._link(temporary, path, key)\n", CUTS),
+    Mutant("store: fsync of a file", "stores/folder.py", "it was not copied\")\n                disk.sync(f)\n", "it was not copied\")\n", CUTS),
+    Mutant("store: fsync of a file's name", "stores/folder.py", "            disk.rename(temporary, target)\n            disk.sync_folder(target.parent)\n", "            disk.rename(temporary, target)\n", CUTS),
+    Mutant("store: fsync of a hint", "stores/folder.py", "                f.write(content)\n                disk.sync(f)\n            disk.rename", "                f.write(content)\n            disk.rename", CUTS),
+    Mutant("store: fsync of a folder", "stores/folder.py", "            disk.make_folder(folder)\n            disk.sync_folder(folder.parent)\n", "            disk.make_folder(folder)\n", CUTS),
+    Mutant("store: fsync after deletion", "stores/folder.py", "                disk.sync_folder(folder)\n", "                pass\n", CUTS),
+    Mutant("store: an object is created by linking", "stores/folder.py", "            disk.hard_link(temporary, path)\n        except", "            disk.rename(temporary, path)\n        except", CONTRACT),
+    Mutant("store: a created object is read back", "stores/folder.py", "if fs.read_bytes(temporary) != content:", "if False:", FOLDER),
+    Mutant("store: a file is read back", "stores/folder.py", "if fs.digest_of(temporary) != (size, sha256):", "if False:", FOLDER),
+    Mutant("store: a rotten file stays here", "stores/folder.py", "if (done, digest.hexdigest()) != (size, sha256):", "if False:", f"{CONTRACT} {FOLDER}"),
+    Mutant("store: the root is there", "stores/folder.py", "        if not is_folder:\n", "        if False:\n", FOLDER),
+    Mutant("store: the disk is the same", "stores/folder.py", "        if device != self._device:\n", "        if False:\n", FOLDER),
+    Mutant("store: a disk that fails is not empty", "stores/folder.py", "if doing == \"read\" and error.errno in _NOT_THERE:", "if doing == \"read\":", FOLDER),
+    Mutant("store: checksums are sent", "stores/access.py", "            settings[\"checksum_algorithm\"] = \"SHA256\"\n", "            pass\n", LINE),
+    Mutant("store: nothing is tried again", "stores/access.py", "\"max_retries\": 0, \"retry_timeout\": timedelta(0)", "\"max_retries\": 1", LINE),
+    Mutant("store: a deadline", "stores/access.py", "\"timeout\": timedelta(seconds=seconds)", "\"timeout\": timedelta(seconds=9)", LINE),
+    Mutant("store: a create is conditional", "stores/remote.py", "self._put(key, content, \"create\")", "self._put(key, content, \"overwrite\")", CONTRACT),
+    Mutant("store: a rotten file is not put together", "stores/remote.py", "if (size, digest.hexdigest()) != self._wanted:", "if False:", CONTRACT),
+    Mutant("store: what was put is read back", "stores/remote.py", "self._reads_back = scheme != \"s3\"", "self._reads_back = False", PROBE),
+    Mutant("store: keys are looked for again", "stores/remote.py", "            self._clients = None\n        # Here", "            pass\n        # Here", LINE),
+    Mutant("store: no bucket is not no object", "stores/remote_errors.py", "    if code in _NO_OBJECT:\n", "    if status == \"404\":\n", LINE),
+    Mutant("store: one of eight", "stores/conditions.py", "        if told > 1:\n", "        if False:\n", PROBE),
+    Mutant("store: what was created stays", "stores/conditions.py", "store.get(key, limit=1000) != created[0]", "False", PROBE),
+    Mutant("store: checksums are checked", "stores/conditions.py", "    if not sender.takes_wrong_checksum(key):\n", "    if True:\n", PROBE),
+    Mutant("store: commits in MLflow that are missing something", "elsewhere/mlflow_restore.py", "            if file.kind == \"episodes\":\n", "            if True:\n", "tests/data/elsewhere/test_mlflow_restore.py"),
     # fsync
     Mutant("fsync of any file", "storage/disk.py", "            os.fsync(file.fileno())", "            pass", CRASH),
     Mutant("fsync of any folder", "storage/disk.py", "            os.fsync(descriptor)", "            pass", CRASH),

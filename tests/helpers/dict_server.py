@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,6 +21,8 @@ class DictServer:
 
     keeps_conditions: bool = True
     checks_checksums: bool = True
+    races: bool = False
+    """Look whether an object is there, and only then, without holding anybody off, keep it."""
     flips: bool = False
     """Keep another byte than the one that came."""
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -67,6 +70,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.headers.get("If-None-Match") == "*"
             or self.headers.get("x-goog-if-generation-match") == "0"
         )
+        if owner.races:
+            if is_create and path in owner.objects:
+                return self._answer(412, _error("PreconditionFailed"))
+            time.sleep(0.05)
+            is_create = False
         with owner.lock:
             if is_create and owner.keeps_conditions and path in owner.objects:
                 return self._answer(412, _error("PreconditionFailed"))

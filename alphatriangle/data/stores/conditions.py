@@ -15,6 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 from alphatriangle.data.stores.store import (
     ObjectExistsError,
     Store,
+    StoreAlteredError,
     StoreError,
     StoreUnavailableError,
     StoreUnsuitableError,
@@ -63,10 +64,14 @@ def _broken_condition(store: Store) -> str | None:
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="probe") as pool:
         outcomes = list(pool.map(lambda content: _try(store, key, content), contents))
     created = [c for c, outcome in zip(contents, outcomes, strict=True) if outcome is True]
+    altered = [outcome for outcome in outcomes if isinstance(outcome, StoreAlteredError)]
     errors = [outcome for outcome in outcomes if isinstance(outcome, StoreError)]
+    told = len(created) + len(altered)
     try:
-        if len(created) > 1:
-            return f"of {_AT_ONCE} that created an object at once {len(created)} were told they did"
+        if told > 1:
+            return f"of {_AT_ONCE} that created an object at once {told} were told they did"
+        if altered:
+            return "an object that was created has other bytes"
         if len(errors) == _AT_ONCE:
             raise errors[0]
         if not created and not errors and _patiently(store, key, contents[0]):
@@ -78,7 +83,7 @@ def _broken_condition(store: Store) -> str | None:
             return "an object that was created was replaced by one that was refused"
         return None
     finally:
-        if created:
+        if created or altered:
             _remove(store, key)
 
 

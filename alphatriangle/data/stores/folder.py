@@ -21,6 +21,7 @@ from alphatriangle.data.stores.keys import check_key, check_prefix
 from alphatriangle.data.stores.store import (
     ObjectExistsError,
     ObjectNotFoundError,
+    StoreAlteredError,
     StoreDeniedError,
     StoredObject,
     StoreError,
@@ -92,7 +93,7 @@ class FolderStore:
                 f.write(content)
                 disk.sync(f)
             if fs.read_bytes(temporary) != content:
-                raise StoreUnavailableError(f"{self.url} holds other bytes than were written to it")
+                raise StoreAlteredError(f"{self.url} holds other bytes than were written to it")
             self._link(temporary, path, key)
             disk.sync_folder(path.parent)
         except OSError as e:
@@ -137,7 +138,7 @@ class FolderStore:
                     raise CorruptFileError(path, "is not what was saved; it was not copied")
                 disk.sync(f)
             if fs.digest_of(temporary) != (size, sha256):
-                raise StoreUnavailableError(f"{self.url} holds other bytes than were written to it")
+                raise StoreAlteredError(f"{self.url} holds other bytes than were written to it")
             disk.rename(temporary, target)
             disk.sync_folder(target.parent)
         except _SourceFailedError as e:

@@ -23,6 +23,7 @@ from alphatriangle.data.stores.remote_errors import is_foreign, is_refusal_of_co
 from alphatriangle.data.stores.store import (
     ObjectExistsError,
     ObjectNotFoundError,
+    StoreAlteredError,
     StoreDeniedError,
     StoredObject,
     StoreError,
@@ -170,7 +171,7 @@ class RemoteStore:
     def _check(self, key: str, size: int, sha256: str) -> None:
         """
         Raises:
-            StoreUnavailableError: the store does not hold what it was sent.
+            StoreAlteredError: the store does not hold what it was sent.
         """
         digest = hashlib.sha256()
         try:
@@ -179,7 +180,7 @@ class RemoteStore:
         except ObjectNotFoundError as e:
             raise StoreUnavailableError(f"{key} is not in {self.url} after it was put") from e
         if digest.hexdigest() != sha256:
-            raise StoreUnavailableError(f"{self.url} holds other bytes of {key} than were sent")
+            raise StoreAlteredError(f"{self.url} holds other bytes of {key} than were sent")
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         import obstore

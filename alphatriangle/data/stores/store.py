@@ -29,6 +29,10 @@ class StoreUnavailableError(StoreError):
     """The store did not answer in time, or with an error of its own. Nobody knows what it did."""
 
 
+class StoreAlteredError(StoreUnavailableError):
+    """The store said that it has done it, and holds other bytes than it was sent."""
+
+
 class StoreDeniedError(StoreError):
     """The store does not accept the credentials, or they do not allow this."""
 

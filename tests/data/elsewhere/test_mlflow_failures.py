@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -30,6 +26,7 @@ from alphatriangle.data.elsewhere.mlflow_uploads import read_log
 from alphatriangle.utils.mlflow_errors import masked
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, started
+from tests.helpers.mlflow_server import Server
 
 
 def curve(mlruns: Path, run_id: str) -> list[tuple[int, float]]:
@@ -212,77 +209,30 @@ def test_steps_that_are_trained_again_appear_once(tmp_path: Path) -> None:
     assert sorted(curve(tmp_path, run.run_id)) == [(n, float(n)) for n in range(9)]
 
 
-class Server:
-    """A real ``mlflow server`` on 127.0.0.1."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        place = ["--backend-store-uri", f"sqlite:///{self.folder / 's.db'}"]
-        place += ["--artifacts-destination", str(self.folder / "files"), "--workers", "1"]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), *place],
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for _ in range(1200):
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-                return
-            except OSError:
-                assert self._process.poll() is None
-                time.sleep(0.1)
-        raise AssertionError("the server does not answer")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    (tmp_path / "server").mkdir()
-    server = Server(tmp_path / "server")
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.mark.usefixtures("at_once")
 def test_saves_alone_log_to_a_server_that_goes_and_comes_back(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    persistence = {"mlflow": True, "mlflow_tracking_uri": server.uri, "keep_last": 1}
+    persistence = {"mlflow": True, "mlflow_tracking_uri": mlflow_server.uri, "keep_last": 1}
     training = started(tiny_config(tmp_path, persistence=persistence))
     training.manager.save_run_config({"a": 1})
     training.commit()
     run_id = catch_up(training)
-    server.stop()
+    mlflow_server.stop()
     step(training)
     step(training)
-    server.start()
+    mlflow_server.start()
     assert catch_up(training) == run_id
     training.manager.close()
-    client = MlflowClient(server.uri)
-    assert curve_on(server.uri, run_id) == [(2, 2.0), (3, 3.0)]
+    client = MlflowClient(mlflow_server.uri)
+    assert curve_on(mlflow_server.uri, run_id) == [(2, 2.0), (3, 3.0)]
     names = [item.path for item in client.list_artifacts(run_id, "checkpoints")]
     assert names == ["checkpoints/checkpoint_step_3.pkl"], "a server follows retention too"
     assert client.get_run(run_id).info.status == "FINISHED"
     assert not training.manager.paths.mlruns.joinpath("mlflow.db").exists()
 
     # The caller's own run is logged to, and is the caller's to end.
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
     with mlflow.start_run() as active:
         other = started(
             tiny_config(tmp_path, train={"run_name": "b"}, persistence={"mlflow": True})

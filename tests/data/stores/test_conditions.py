@@ -96,6 +96,26 @@ def test_a_server_that_ignores_conditions_is_refused(
         assert f"{scheme}://{BUCKET}/folder" in str(raised.value)
 
 
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_a_server_that_keeps_conditions_only_of_one_after_the_other_is_refused(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with DictServer(races=True) as server:
+        store = open_dict(server, scheme, monkeypatch, tmp_path)
+        with pytest.raises(StoreUnsuitableError, match="told they did"):
+            check_suitable(store)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_a_server_that_keeps_other_bytes_is_refused(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with DictServer(flips=True) as server:
+        store = open_dict(server, scheme, monkeypatch, tmp_path)
+        with pytest.raises(StoreUnsuitableError, match=r"other bytes|was replaced"):
+            check_suitable(store)
+
+
 def test_a_server_that_ignores_checksums_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
