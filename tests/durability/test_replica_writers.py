@@ -142,7 +142,7 @@ def test_a_folder_that_was_rolled_back_stops_nobody(
     old = a.clone(tmp_path / "old")
     digest = train_on(a.root, 2)
     assert a.catch_up(1)
-    train_on(old.root, rows=33)
+    train_on(old.root, 3, rows=33)
     with pytest.raises(DivergedError, match="restore"):
         old.catch_up(1)
     assert store.keys("epochs/") == [Layout(RUN).epoch(1)], "nobody was fenced"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import url2pathname
 
 import pytest
 import torch
@@ -168,6 +169,8 @@ IRRELEVANT: dict[str, Any] = {
     "persistence.mlflow_keep_all": True,
     "persistence.mlflow_tracking_uri": "sqlite:///another.db",
     "persistence.mlflow": True,
+    "persistence.replica": "file:///another/disk",
+    "persistence.replica_sync": True,
     "stats.log_freq_steps": 5,
     "stats.tensorboard": True,
 }
@@ -201,6 +204,13 @@ class Runs:
         self._begun: dict[str, Path] = {}
         self._unchanged: dict[str, Resumed] = {}
         self._copies = 0
+
+    def new_folder(self) -> Path:
+        """An empty one."""
+        self._copies += 1
+        folder = self._folder / f"folder-{self._copies}"
+        folder.mkdir()
+        return folder
 
     def begun(self, base: Layer) -> Path:
         """The data folder of a copy of the run with these settings, at step 8."""
@@ -285,10 +295,12 @@ def test_irrelevant_settings_leave_the_state_alone(runs: Runs) -> None:
     for place in ("root_data_dir", "runs_dir_name"):
         del others[f"persistence.{place}"]  # Every resume here is in another folder.
     del others["persistence.mlflow_tracking_uri"]  # There is no server here.
+    others["persistence.replica"] = runs.new_folder().as_uri()
     settings = merge(*[layer(key, value) for key, value in others.items()])
     after = runs.resumed({}, settings, resume="r", run_name="another-name", max_steps=RESUMED)
     assert after.outcome.state_digest == before.outcome.state_digest
     assert after.commits() != before.commits(), "it was another retention"
+    assert list(Path(url2pathname(others["persistence.replica"][7:])).rglob("commits/*.json"))
 
 
 def test_the_best_keeps_no_scores_of_games_that_were_played_otherwise(runs: Runs) -> None:

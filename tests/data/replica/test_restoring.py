@@ -15,6 +15,7 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.replica.layout import Layout
+from alphatriangle.data.replica.restoring import restore_weights
 from alphatriangle.data.runs.summary import read_run_info
 from tests.data.replica.helpers import (
     RUN,
@@ -124,6 +125,23 @@ def test_a_restore_under_another_name_is_a_run_of_its_own(
     machine.paths = PathManager(machine.config, "other")
     assert machine.catch_up(1)
     assert store.keys("other/epochs/") == ["other/epochs/000001.json"]
+
+
+def test_weights_alone(tmp_path: Path, store: MemoryStore, recorded: Recorded) -> None:
+    path = tmp_path / "weights.pkl"
+    found = restore_weights(config_of(tmp_path), store, RUN, path, pause=lambda _: None)
+    assert found.commit.global_step == COMMITS
+    checkpoint = found.commit.of_kind("checkpoint")[0]
+    assert path.read_bytes() == (recorded.folder / checkpoint.path).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["weights.pkl"]
+    with pytest.raises(RunExistsError):
+        restore_weights(config_of(tmp_path), store, RUN, path)
+    key = next(k for k in store.keys("/objects/") if k.endswith(checkpoint.sha256))
+    store.objects[key] = Entry(flipped(store.objects[key].content), 0)
+    path.unlink()
+    found = restore_weights(config_of(tmp_path), store, RUN, path, pause=lambda _: None)
+    assert found.commit.global_step == COMMITS - 1
+    assert len(found.rejected) == 1
 
 
 def test_nothing_that_is_here_is_overwritten(tmp_path: Path, store: MemoryStore) -> None:
