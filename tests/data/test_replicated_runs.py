@@ -20,6 +20,8 @@ from alphatriangle.data.errors import (
     NoSoundCommitError,
     ReplicaUnavailableError,
 )
+from alphatriangle.data.replica.once import push
+from alphatriangle.data.replica.protocol import KeepRules
 from alphatriangle.data.replica.state import read_any_state
 from alphatriangle.data.stores.store import StoreAddressError
 from tests.conftest import tiny_config
@@ -208,6 +210,28 @@ def test_what_has_come_before_is_known_without_asking(tmp_path: Path, store: Pat
     away.rename(store)
     alone = tiny_config(persistence={"root_data_dir": str(tmp_path / "a")})
     assert not DataManager(alone.persistence, alone.train).replica_lacks_newest
+
+
+def test_another_replica_in_between_makes_it_forget_nothing(tmp_path: Path, store: Path) -> None:
+    """The commit that the first one has is kept here no more: the folder knows that it had it."""
+    training = started(replicated(tmp_path / "a", store, keep_last=1))
+    training.commit()
+    training.manager.close()
+    store.rename(tmp_path / "away")
+    again = started(replicated(tmp_path / "a", store, keep_last=1))
+    again.restore(reload_beside(again))
+    again.commit()
+    again.commit()
+    again.manager.close(replica_seconds=0.5)
+    other = tmp_path / "other"
+    other.mkdir()
+    config = again.config.persistence
+    assert push(config, "tiny", other.as_uri(), KeepRules(1)).acknowledged is not None
+    (tmp_path / "away").rename(store)
+    state = push(config, "tiny", store.as_uri(), KeepRules(1))
+    assert state.acknowledged is not None
+    assert state.acknowledged.sequence == 3
+    assert state.error is None, "the last try went well"
 
 
 def test_who_only_looks_is_not_told_twice(

@@ -65,6 +65,34 @@ def test_another_name_is_another_run(tmp_path: Path, store: Path) -> None:
     assert not commits(tmp_path / "b")
 
 
+def test_an_older_step_goes_on_under_another_name(tmp_path: Path, store: Path) -> None:
+    """Under its own it would take the place of what the replica has since."""
+    often = ["--set", "persistence.save_freq_steps=2"]
+    assert alphatriangle(*replicated(tmp_path / "a", store, *often, steps=8)).returncode == 0
+    data = ["--data-dir", str(tmp_path / "b")]
+    done = alphatriangle("runs", "restore", f"{store.as_uri()}/r", "--step", "4", *data)
+    assert done.returncode == 0, done.stderr
+    assert "the replica has 2 newer commits" in done.stdout
+    assert "runs fork r NEW" in done.stdout
+    refused = alphatriangle(*replicated(tmp_path / "b", store, *often, steps=12))
+    assert refused.returncode == 1
+    assert refused.stderr.count("has another history here than its replica") == 1
+    assert "r --run-name NEW from what is there" in refused.stderr
+    assert alphatriangle("runs", "fork", "r", "new", *data).returncode == 0
+    done = alphatriangle("train", "--run-name", "new", "--max-steps", "8", *data)
+    assert done.returncode == 0, done.stderr
+    assert "replica       step 8, up to date" in done.stdout
+
+
+def test_what_has_just_been_restored_is_not_handed_over(tmp_path: Path, store: Path) -> None:
+    assert alphatriangle(*replicated(tmp_path / "a", store, steps=4)).returncode == 0
+    done = alphatriangle(*replicated(tmp_path / "b", store, steps=4))
+    assert done.returncode == 0, done.stderr
+    assert "restored run 'r' at step 4" in done.stdout
+    assert acknowledged(tmp_path / "b") == 4
+    assert len(list(store.glob("r/epochs/*"))) == 1
+
+
 def test_a_new_run_does_not_take_the_place_of_one_there(tmp_path: Path, store: Path) -> None:
     assert alphatriangle(*replicated(tmp_path / "a", store, steps=4)).returncode == 0
     refused = alphatriangle(*replicated(tmp_path / "b", store, "--resume", "never"))
