@@ -213,10 +213,19 @@ def restore_from_url(
     for file in restored.damaged:
         text = f"lost, but no part of the training state: {file.path}: {file.reason}"
         console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
-    typer.echo(
+    text = (
         f"run {made!r} is here at step {restored.commit.global_step} "
-        f"({megabytes(restored.bytes_downloaded)}); {what_goes_on(made, data_dir)} goes on with it"
+        f"({megabytes(restored.bytes_downloaded)}); "
     )
+    if restored.newer and made == name:
+        text += (
+            f"the replica has {restored.newer} newer commits, so that under this name it cannot "
+            f"go on being replicated there: {command('runs', 'fork', made, 'NEW')} makes a run "
+            "that can"
+        )
+    else:
+        text += f"{what_goes_on(made, data_dir)} goes on with it"
+    typer.echo(text)
 
 
 def weights_from_url(

@@ -158,7 +158,8 @@ def verify_run(
         bool, typer.Option("--replica", help="Check the copy elsewhere instead.")
     ] = False,
     url: Annotated[
-        str | None, typer.Option(help="Of the replica.", show_default="the one that the run has")
+        str | None,
+        typer.Option(help="Check the copy at this URL.", show_default="the one that the run has"),
     ] = None,
     read_data: Annotated[
         str, typer.Option(help="With --replica: the share of its bytes to read, as 5%.")
@@ -181,7 +182,7 @@ def verify_run(
     Exit codes: 0 all sound; 1 something is not; 2 no such run, or its replica cannot be reached.
     """
     with reported_errors(debug):
-        if replica:
+        if replica or url is not None:
             from alphatriangle.data.path_manager import existing_run as existing
 
             paths = existing(persistence(data_dir), run)

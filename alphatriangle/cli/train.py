@@ -74,7 +74,10 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     resume: Annotated[
         str,
-        typer.Option(help="auto, never, latest, the name of a run, or the path of a checkpoint."),
+        typer.Option(
+            help="auto, never, latest, the name of a run, the path of a checkpoint, or the URL of "
+            "a run in a replica."
+        ),
     ] = "auto",
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -106,9 +109,11 @@ def train(
       alphatriangle train --preset laptop --run-name first --set train.learning_rate=0.001
       alphatriangle train --resume first --max-steps 100000
       alphatriangle train --resume latest --run-name branch
+      alphatriangle train --resume s3://bucket/alphatriangle/first
 
     Exit codes: 0 trained, stopped by a signal, or nothing left to do; 1 training or the last save
-    failed; 2 bad input.
+    failed, or another writer has the run's replica; 2 bad input, or a replica that cannot be
+    reached when the run is to come from it.
     """
     flags = {"num_workers": workers, "seed": seed}
     named = _given({**flags, "run_name": run_name, "max_steps": max_steps})
@@ -133,7 +138,7 @@ def train(
             return
         _tell(outcome, plan, display, as_json=as_json)
     drop_unwritten(sys.stdout)
-    if outcome.save_failed:
+    if outcome.save_failed or outcome.is_fenced:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -188,6 +193,8 @@ def _tell(outcome: TrainingOutcome, plan: RunPlan, display: Display, *, as_json:
         display.say("outcome", **outcome.as_dict())
     elif not plan.nothing_to_do:
         _print_outcome(display.console, outcome, str(plan.config.persistence.root_data_dir))
+    elif outcome.replica is not None:
+        display.note(f"replica       {outcome.replica.text}")
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -91,10 +91,11 @@ class PersistenceConfig(Section):
         if url is None:
             return None
         scheme, separator, rest = url.partition("://")
-        if "@" in rest or "?" in rest:
+        if "@" in rest or "?" in rest or ":" in rest.partition("/")[0]:
             raise ValueError(
-                "no user, no password and no question mark here, where they would be saved with "
-                "the run: credentials come from the environment, a profile, or the machine's role"
+                "no user, no password, no port and no question mark here, where they would be "
+                "saved with the run: credentials come from the environment, a profile, or the "
+                "machine's role"
             )
         if not separator or scheme not in _STORES:
             raise ValueError(f"it begins with none of {', '.join(f'{s}://' for s in _STORES)}")

@@ -33,7 +33,7 @@ from alphatriangle.data.path_manager import PathManager, new_run_name
 from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.segments import RowsKind
 from alphatriangle.data.replay.source import ReplaySource
-from alphatriangle.data.replica.opening import bring_here, start_replicating
+from alphatriangle.data.replica.opening import bring_here, remembered, start_replicating
 from alphatriangle.data.replica.replicator import ReplicaStatus, Replicator
 from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.runs.summary import (
@@ -145,6 +145,19 @@ class DataManager:
     def uploads_missing(self) -> int:
         """The same, found out on disk: also before MLflow is opened."""
         return missing_files(self.paths, self.commits.look()) if self.persist_config.mlflow else 0
+
+    @property
+    def replica_lacks_newest(self) -> bool:
+        """Whether the newest commit here was not acknowledged, as far as this folder remembers.
+
+        Raises:
+            StoreAddressError: the address of the replica is none.
+        """
+        known = self.commits.look().commits
+        if self.persist_config.replica is None or not known:
+            return False
+        done = remembered(self.persist_config.replica, self.paths).acknowledged
+        return done is None or done.sequence < known[0].commit.sequence
 
     @property
     def upload_error(self) -> str | None:

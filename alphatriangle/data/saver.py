@@ -11,11 +11,11 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from alphatriangle.config import PersistenceConfig, TrainConfig
 from alphatriangle.data.data_manager import DataManager
-from alphatriangle.data.errors import SaveFailedError, StateMismatchError
+from alphatriangle.data.errors import FencedError, SaveFailedError, StateMismatchError
 from alphatriangle.data.parts import Parts
 from alphatriangle.data.replay.source import RestorableReplay
 from alphatriangle.data.schemas import BufferData, LoadedTrainingState
@@ -23,6 +23,10 @@ from alphatriangle.utils.global_rng import set_rng_state
 from alphatriangle.utils.signals import StopRequest, stop_on_signals
 
 logger = logging.getLogger(__name__)
+
+_REPLICA_SECONDS: Final = 60.0
+_REPLICA_HURRY_SECONDS: Final = 20.0
+"""For what the replica lacks, when somebody wants to stop."""
 
 
 class _LeaveError(BaseException):
@@ -109,11 +113,16 @@ class Saver:
             if self._listens:
                 self._stop = opening.enter_context(stop_on_signals())
             manager = DataManager(self._settings, TrainConfig(run_name=self._run_name))
+            manager.stop_waiting = lambda: self.stopping
             self._state = manager.load_initial_state()
-            opening.callback(manager.close)
+            opening.callback(self._close, manager)
             self._open = opening.pop_all()
         self._manager = manager
         return self
+
+    def _close(self, manager: DataManager) -> None:
+        seconds = _REPLICA_HURRY_SECONDS if self.stopping else _REPLICA_SECONDS
+        manager.close(replica_seconds=seconds)
 
     def restore(self, parts: Mapping[str, Any]) -> int:
         """Name the parts of the loop and put back what was saved; returns the step to go on at.
@@ -213,9 +222,14 @@ class Saver:
 
         Raises:
             SaveFailedError: the last save failed; the commits before it are intact.
+            FencedError: another writer has taken over the run's replica; all is saved here.
         """
+        manager = self.manager
         with self._open:
             if error is None and self._step > self._saved_step:
                 self._begin(is_best=False)
         self._manager = None
+        left, has_ended_well = manager.replica_left, error is None or isinstance(error, _LeaveError)
+        if has_ended_well and left is not None and left.health == "fenced":
+            raise FencedError(left.error)
         return isinstance(error, _LeaveError)

@@ -11,7 +11,12 @@ from alphatriangle.data.errors import RunExistsError
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.replica.opening import bring_here, is_in_replica
 from alphatriangle.data.replica.restoring import Restored, restore_replica
-from alphatriangle.data.stores.addresses import is_address, open_store, split_run_url
+from alphatriangle.data.stores.addresses import (
+    is_address,
+    open_store,
+    parse_address,
+    split_run_url,
+)
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.run_plan import Asked, TrainRequest, what_is_asked
 
@@ -26,10 +31,14 @@ def with_run_here(request: TrainRequest, display: Display) -> TrainRequest:
 
     Raises:
         RunExistsError: a new run is asked for, and the replica has one of that name.
+        StoreAddressError: a URL is none.
         ReplicaNotFoundError: there is no run at the URL.
         DataError: it cannot be restored; see :func:`restore_replica`.
     """
     asked = what_is_asked(request)
+    if asked.persistence.replica is not None:
+        # Said before anything else is: whatever it would be used for.
+        parse_address(asked.persistence.replica)
     if is_address(request.resume):
         return _from_address(asked, display)
     if asked.persistence.replica is None or asked.name is None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from alphatriangle.data.errors import SaveFailedError, StateNotFiniteError
+from alphatriangle.data.errors import FencedError, SaveFailedError, StateNotFiniteError
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.rl import PlayResult
 from alphatriangle.search.search import evaluate
@@ -45,6 +45,8 @@ class TrainingLoop:
         self._is_fenced = False
         self._speed = _Speed()
         self._machine = _every_second(lambda: machine_line(parts.data.paths.run))
+        # A save that waits for the replica shows since when.
+        parts.data.stop_waiting = lambda: not self._go_on()
         self.view = View(
             run_name=parts.data.run_name,
             step=parts.global_step,
@@ -235,26 +237,33 @@ class TrainingLoop:
         self._finish_save()
         episodes, self._unsaved_episodes = self._unsaved_episodes, []
         scores = {"score": p.progress.score, "best_score": p.gating.gate.best_mean}
-        p.data.save_training_state(
-            p.network,
-            p.trainer.optimizer,
-            p.stats,
-            p.buffer,
-            p.global_step,
-            p.progress.episodes_played,
-            p.progress.total_simulations,
-            is_best,
-            components={
-                "scheduler": p.trainer.scheduler,
-                "play": p.play,
-                "progress": p.progress,
-                "gate": p.gating.gate,
-                "beta": p.buffer.beta,
-                "pace": p.pace,
-            },
-            episodes=episodes,
-            metrics={name: score for name, score in scores.items() if score is not None},
-        )
+        try:
+            p.data.save_training_state(
+                p.network,
+                p.trainer.optimizer,
+                p.stats,
+                p.buffer,
+                p.global_step,
+                p.progress.episodes_played,
+                p.progress.total_simulations,
+                is_best,
+                components={
+                    "scheduler": p.trainer.scheduler,
+                    "play": p.play,
+                    "progress": p.progress,
+                    "gate": p.gating.gate,
+                    "beta": p.buffer.beta,
+                    "pace": p.pace,
+                },
+                episodes=episodes,
+                metrics={name: score for name, score in scores.items() if score is not None},
+            )
+        except FencedError:
+            # It is saved here, and the replica will never have it.
+            self._changed = False
+            if not self._is_fenced:
+                self._is_fenced = True
+                raise
         self._changed = False
         self.view.saving = p.global_step
         self._blocked_seconds = time.perf_counter() - started

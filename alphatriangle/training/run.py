@@ -112,6 +112,11 @@ class TrainingOutcome:
             uploads_waiting=0,
         )
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another writer has taken over the replica: what is saved is saved here alone."""
+        return self.replica is not None and self.replica.health == "fenced"
+
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
         return {**asdict(self), "scores": [score.summary() for score in self.scores]}
@@ -143,16 +148,18 @@ def train(plan: RunPlan, display: Display, stop: StopRequest | None = None) -> T
 
 
 def _hand_over(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:
-    """There is nothing left to train; MLflow may lack files of a process that was killed."""
+    """There is nothing left to train; MLflow and the replica may lack what a process that was
+    killed has left."""
     outcome = TrainingOutcome.nothing_to_do(plan)
     data = DataManager(plan.config.persistence, plan.config.train)
-    if data.uploads_missing:
+    if data.uploads_missing or data.replica_lacks_newest:
         # Whoever has the run hands over.
         with contextlib.suppress(RunLockedError):
             data.load_initial_state()
             data.start_mlflow()
             _finish_uploads(data, outcome, display, stop)
         outcome.uploads_waiting = data.uploads_left
+        outcome.replica = data.replica_left
     return outcome
 
 
@@ -364,27 +371,34 @@ def _score_before(parts: setup.Parts, games: int, stop: StopRequest) -> PlayerSc
 def _finish_uploads(
     data: DataManager, outcome: TrainingOutcome, display: Display, stop: StopRequest
 ) -> None:
-    """Give MLflow what is left, for a while; who wants to stop does not wait for it."""
+    """Give the replica and MLflow what is left, for a while; who wants to stop waits for the
+    replica alone, and not for long."""
     status: MlflowStatus = "FINISHED" if outcome.complete else "KILLED"
     if data.replica is not None:
         with display.phase("finishing the replica"):
-            data.replica.drain(_REPLICA_HURRY_SECONDS if stop else _REPLICA_SECONDS)
+            if not stop:
+                data.replica.drain(_REPLICA_SECONDS, lambda: bool(stop))
+            if stop:
+                data.replica.drain(_REPLICA_HURRY_SECONDS)
     if data.persist_config.mlflow:
         with (
             contextlib.suppress(StopRequested),
             stop.at_once(),
             display.phase("finishing uploads to MLflow"),
         ):
-            _close(data, status)
-    _close(data, status, in_a_hurry=bool(stop))
+            _close(data, status, is_drained=True)
+    _close(data, status, in_a_hurry=bool(stop), is_drained=True)
 
 
-def _close(data: DataManager, status: MlflowStatus, *, in_a_hurry: bool = False) -> None:
+def _close(
+    data: DataManager, status: MlflowStatus, *, in_a_hurry: bool = False, is_drained: bool = False
+) -> None:
     """Close; without effect when it is closed."""
+    is_short = in_a_hurry or is_drained
     try:
         data.close(
             upload_seconds=_HURRY_SECONDS if in_a_hurry else 30.0,
-            replica_seconds=_HURRY_SECONDS if in_a_hurry else _REPLICA_HURRY_SECONDS,
+            replica_seconds=_HURRY_SECONDS if is_short else _REPLICA_HURRY_SECONDS,
             mlflow_status=status,
         )
     except DataError as e:

@@ -71,7 +71,7 @@ class TrainRequest:
     max_steps: int | None = None
     resume: str = "auto"
     """auto, never, latest, a run's name, or a checkpoint's path; the URL of a run in a replica is
-    for :func:`bring_here`."""
+    for :func:`with_run_here`."""
     data_dir: Path | None = None
 
 

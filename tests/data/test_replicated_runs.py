@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,8 @@ from alphatriangle.data.errors import (
     NoSoundCommitError,
     ReplicaUnavailableError,
 )
+from alphatriangle.data.replica.once import push
+from alphatriangle.data.replica.protocol import KeepRules
 from alphatriangle.data.replica.state import read_any_state
 from alphatriangle.data.stores.store import StoreAddressError
 from tests.conftest import tiny_config
@@ -174,12 +180,110 @@ def test_a_save_that_waits_gives_up_when_it_is_told_to(tmp_path: Path, store: Pa
 
 @pytest.mark.parametrize(
     "url",
-    ["/mnt/nas", "ftp://host/x", "s3://key:secret@bucket/x", "s3://bucket?token=secret", "s3:/b"],
+    [
+        "/mnt/nas",
+        "ftp://host/x",
+        "s3://key:secret@bucket/x",
+        "s3://bucket?token=secret",
+        "s3://bucket:secret/x",
+        "s3:/b",
+    ],
 )
 def test_addresses_that_are_none_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="replica") as error:
         PersistenceConfig(replica=url)
     assert "nas" not in url or "begins with none of" in str(error.value)
+
+
+def test_what_has_come_before_is_known_without_asking(tmp_path: Path, store: Path) -> None:
+    training = started(replicated(tmp_path / "a", store))
+    assert not training.manager.replica_lacks_newest
+    training.commit()
+    training.manager.close()
+    assert not training.manager.replica_lacks_newest
+    away = store.rename(tmp_path / "away")
+    again = started(replicated(tmp_path / "a", store))
+    again.restore(reload_beside(again))
+    again.commit()
+    again.manager.close(replica_seconds=0.5)
+    assert again.manager.replica_lacks_newest
+    away.rename(store)
+    alone = tiny_config(persistence={"root_data_dir": str(tmp_path / "a")})
+    assert not DataManager(alone.persistence, alone.train).replica_lacks_newest
+
+
+def test_another_replica_in_between_makes_it_forget_nothing(tmp_path: Path, store: Path) -> None:
+    """The commit that the first one has is kept here no more: the folder knows that it had it."""
+    training = started(replicated(tmp_path / "a", store, keep_last=1))
+    training.commit()
+    training.manager.close()
+    store.rename(tmp_path / "away")
+    again = started(replicated(tmp_path / "a", store, keep_last=1))
+    again.restore(reload_beside(again))
+    again.commit()
+    again.commit()
+    again.manager.close(replica_seconds=0.5)
+    other = tmp_path / "other"
+    other.mkdir()
+    config = again.config.persistence
+    assert push(config, "tiny", other.as_uri(), KeepRules(1)).acknowledged is not None
+    (tmp_path / "away").rename(store)
+    state = push(config, "tiny", store.as_uri(), KeepRules(1))
+    assert state.acknowledged is not None
+    assert state.acknowledged.sequence == 3
+    assert state.error is None, "the last try went well"
+
+
+def test_who_only_looks_is_not_told_twice(
+    tmp_path: Path, store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The exception says it; and each further try that fails as the last one says nothing."""
+    caplog.set_level("INFO", "alphatriangle")
+    training = started(replicated(tmp_path / "a", store))
+    training.commit()
+    training.manager.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "rolled back")
+    again = started(replicated(tmp_path / "a", store))
+    again.restore(reload_beside(again))
+    again.commit()
+    assert again.manager.replica is not None
+    assert again.manager.replica.drain(30)
+    with pytest.raises(DivergedError):
+        reload(replicated(tmp_path / "rolled back", store))
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    store.rename(tmp_path / "away")
+    again.commit()
+    for _ in range(3):
+        assert not again.manager.replica.drain(30)
+    assert len([r for r in caplog.records if "is its disk mounted?" in r.message]) > 1
+    warned = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warned) == 1
+    again.manager.close(replica_seconds=0.5)
+
+
+def test_a_drain_ends_when_it_is_told_to(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = started(replicated(tmp_path / "a", store))
+    training.commit()
+    replica = training.manager.replica
+    assert replica is not None
+    assert replica.drain(30)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 1
+
+    held = threading.Event()
+    monkeypatch.setattr(replica._session, "catch_up", lambda _: held.wait(60))
+    training.commit()
+    begin = time.monotonic()
+    assert not replica.drain(60, stop)
+    assert time.monotonic() - begin < 30
+    held.set()
+    training.manager.close()
 
 
 def test_what_only_the_store_can_refuse(tmp_path: Path) -> None:
@@ -214,6 +318,47 @@ def test_anybodys_loop_goes_on_elsewhere(tmp_path: Path, store: Path) -> None:
     with Saver(tmp_path / "b", "loop", every=2, settings=settings, signals=False) as saver:
         assert saver.restore(state) == 5
     assert torch.equal(other.weight, model.weight)
+
+
+def test_anybodys_loop_ends_while_a_save_waits(tmp_path: Path, store: Path) -> None:
+    """With replica_sync, and the store away: a signal ends it all the same, by its next save."""
+    settings = PersistenceConfig(mlflow=False, replica=store.as_uri(), replica_sync=True)
+    model, state = parts()
+    done = 0
+    with Saver(tmp_path / "a", "loop", settings=settings) as saver:
+        saver.restore(state)
+        learn(saver, model, 0, 2)
+        store.rename(tmp_path / "away")
+        killer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM))
+        killer.start()
+        for step in range(2, 10):
+            done = step + 1
+            saver.save(done)
+    assert done == 3
+    alone = PersistenceConfig(mlflow=False)
+    with Saver(tmp_path / "a", "loop", settings=alone, signals=False) as saver:
+        assert saver.restore(parts()[1]) == 3
+
+
+def test_anybodys_loop_is_told_at_its_very_end(tmp_path: Path, store: Path) -> None:
+    settings = PersistenceConfig(mlflow=False, replica=store.as_uri())
+
+    def learn_last() -> None:
+        model, state = parts()
+        with Saver(tmp_path / "a", "loop", settings=settings, signals=False) as saver:
+            saver.restore(state)
+            learn(saver, model, 0, 2)
+            saver.manager.flush()
+            assert saver.manager.replica is not None
+            assert saver.manager.replica.drain(30)
+            there, theirs = parts()
+            with Saver(tmp_path / "b", "loop", settings=settings, signals=False) as other:
+                assert other.restore(theirs) == 2
+                learn(other, there, 2, 4)
+            learn(saver, model, 2, 3)
+
+    with pytest.raises(FencedError, match="has been taken over"):
+        learn_last()
 
 
 def test_anybodys_loop_is_told_that_another_goes_on(tmp_path: Path, store: Path) -> None:

@@ -65,6 +65,34 @@ def test_another_name_is_another_run(tmp_path: Path, store: Path) -> None:
     assert not commits(tmp_path / "b")
 
 
+def test_an_older_step_goes_on_under_another_name(tmp_path: Path, store: Path) -> None:
+    """Under its own it would take the place of what the replica has since."""
+    often = ["--set", "persistence.save_freq_steps=2"]
+    assert alphatriangle(*replicated(tmp_path / "a", store, *often, steps=8)).returncode == 0
+    data = ["--data-dir", str(tmp_path / "b")]
+    done = alphatriangle("runs", "restore", f"{store.as_uri()}/r", "--step", "4", *data)
+    assert done.returncode == 0, done.stderr
+    assert "the replica has 2 newer commits" in done.stdout
+    assert "runs fork r NEW" in done.stdout
+    refused = alphatriangle(*replicated(tmp_path / "b", store, *often, steps=12))
+    assert refused.returncode == 1
+    assert refused.stderr.count("has another history here than its replica") == 1
+    assert "r --run-name NEW from what is there" in refused.stderr
+    assert alphatriangle("runs", "fork", "r", "new", *data).returncode == 0
+    done = alphatriangle("train", "--run-name", "new", "--max-steps", "8", *data)
+    assert done.returncode == 0, done.stderr
+    assert "replica       step 8, up to date" in done.stdout
+
+
+def test_what_has_just_been_restored_is_not_handed_over(tmp_path: Path, store: Path) -> None:
+    assert alphatriangle(*replicated(tmp_path / "a", store, steps=4)).returncode == 0
+    done = alphatriangle(*replicated(tmp_path / "b", store, steps=4))
+    assert done.returncode == 0, done.stderr
+    assert "restored run 'r' at step 4" in done.stdout
+    assert acknowledged(tmp_path / "b") == 4
+    assert len(list(store.glob("r/epochs/*"))) == 1
+
+
 def test_a_new_run_does_not_take_the_place_of_one_there(tmp_path: Path, store: Path) -> None:
     assert alphatriangle(*replicated(tmp_path / "a", store, steps=4)).returncode == 0
     refused = alphatriangle(*replicated(tmp_path / "b", store, "--resume", "never"))
@@ -104,9 +132,61 @@ def test_a_store_that_goes_away_holds_nothing_up(tmp_path: Path, store: Path) ->
     assert "replica       step 16, up to date" in done.stdout
 
 
-def test_who_comes_back_after_another_took_over_is_told(tmp_path: Path, store: Path) -> None:
+def test_what_a_replica_lacks_is_handed_over_with_nothing_left_to_train(
+    tmp_path: Path, store: Path
+) -> None:
+    data = tmp_path / "a"
+    store.rename(tmp_path / "away")
+    # A run that is new does not begin while nobody can tell whether it is.
+    assert alphatriangle(*train_arguments(data, "--workers", "0", steps=4)).returncode == 0
+    done = alphatriangle(*replicated(data, store, steps=8))
+    assert "replica       no commit yet, stuck for" in done.stdout
+    (tmp_path / "away").rename(store)
+    for _ in range(2):
+        done = alphatriangle(*replicated(data, store, steps=8))
+        assert done.returncode == 0, done.stderr
+        assert "already has 8 steps" in done.stdout
+        assert acknowledged(data) == 8
+    assert len(list(store.glob("r/epochs/*"))) == 1, "what is there is not handed over again"
+
+
+def test_the_address_is_judged_before_anything_is_said(tmp_path: Path) -> None:
+    data = tmp_path / "a"
+    done = alphatriangle(
+        *train_arguments(data, "--workers", "0", "--set", "persistence.replica=s3://b")
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "cannot be the name of a bucket" in done.stderr
+    assert not data.exists()
+
+
+def test_who_is_fenced_by_the_last_save_is_told_by_the_exit_code(
+    tmp_path: Path, store: Path
+) -> None:
+    a, output = tmp_path / "a", tmp_path / "a.txt"
+    seldom = ["--set", "persistence.save_freq_steps=100000"]
+    with output.open("w") as f:
+        first = start(replicated(a, store, *seldom, steps=40), f)
+        claim = store / "r/epochs/000001.json"
+        assert send_when(first, claim.exists, signal.SIGSTOP)
+        try:
+            done = alphatriangle(*replicated(tmp_path / "b", store, steps=4))
+            assert done.returncode == 0, done.stderr
+        finally:
+            first.send_signal(signal.SIGCONT)
+        assert first.wait(timeout=120) == 1
+    assert "has been taken over" in output.read_text()
+    assert commits(a) == ["step_40.json"]
+
+
+@pytest.mark.parametrize("sync", ["true", "false"])
+def test_who_comes_back_after_another_took_over_is_told(
+    tmp_path: Path, store: Path, sync: str
+) -> None:
     """Stopped for long enough, as by a network that is split: it keeps what it has, and ends."""
     often = ["--set", "persistence.save_freq_steps=1"]
+    often += ["--set", f"persistence.replica_sync={sync}"]
     a, b = tmp_path / "a", tmp_path / "b"
     output = tmp_path / "a.txt"
     with output.open("w") as f:
@@ -120,6 +200,7 @@ def test_who_comes_back_after_another_took_over_is_told(tmp_path: Path, store: P
         assert zombie.wait(timeout=120) == 1
     said = output.read_text()
     assert "has been taken over" in said
+    assert "could not be saved" not in said
     assert "runs fork r NEW" in said
     assert commits(a), "its own commits are whole"
     assert alphatriangle("runs", "verify", "r", "--data-dir", str(a)).returncode == 0

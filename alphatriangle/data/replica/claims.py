@@ -163,5 +163,5 @@ def _diverged(reader: ReplicaReader, what: str) -> DivergedError:
         f"run {name!r} has another history here than its replica in {url}: {what}, and this "
         "folder does not go on from it. Nothing more is replicated, and nothing was changed there; "
         f"{command('runs', 'fork', name, 'NEW')} goes on from what is here, "
-        f"{command('runs', 'restore', f'{url}/{name}')} from what is there"
+        f"{command('runs', 'restore', f'{url}/{name}', '--run-name', 'NEW')} from what is there"
     )

@@ -57,6 +57,6 @@ def drill(config: PersistenceConfig, run_name: str, url: str, folder: Path | Non
     except DataError:
         pass
     else:
-        if known.commit == restored.commit and known.checkpoint_data is not None:
-            here = state_digest(known.checkpoint_data, known.buffer_data)
+        assert known.checkpoint_data is not None
+        here = state_digest(known.checkpoint_data, known.buffer_data)
     return Drill(step, seconds, restored.bytes_downloaded, digest, here, restored.rejected)

@@ -36,6 +36,7 @@ def push(config: PersistenceConfig, run_name: str, url: str, rules: KeepRules) -
         check_suitable(store)
         session = ReplicaSession(run, store, rules)
         session.catch_up()
+        session.remember_error(None)
         return session.state
     finally:
         lock.release()

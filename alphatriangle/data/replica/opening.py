@@ -14,7 +14,8 @@ from alphatriangle.data.replica.layout import Layout
 from alphatriangle.data.replica.protocol import KeepRules
 from alphatriangle.data.replica.replicator import Replicator
 from alphatriangle.data.replica.restoring import Restored, restore_replica
-from alphatriangle.data.stores.addresses import open_store
+from alphatriangle.data.replica.state import ReplicaState, read_state
+from alphatriangle.data.stores.addresses import open_store, parse_address
 from alphatriangle.data.stores.conditions import check_suitable
 
 _FIRST_WORD_SECONDS: Final = 10.0
@@ -46,6 +47,15 @@ def is_in_replica(config: PersistenceConfig, run_name: str) -> bool:
     assert config.replica is not None
     found = ReplicaReader(open_store(config.replica), Layout(run_name)).look()
     return found.head is not None or found.missing is not None
+
+
+def remembered(url: str, paths: PathManager) -> ReplicaState:
+    """What the run's folder remembers of its replica at ``url``.
+
+    Raises:
+        StoreAddressError: it is none.
+    """
+    return read_state(paths.replica_state, parse_address(url).url, paths.run_name)
 
 
 def start_replicating(config: PersistenceConfig, run: KnownCommits) -> Replicator | None:

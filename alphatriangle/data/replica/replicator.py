@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _FIRST_RETRY_SECONDS: Final = 2.0
 _LONGEST_RETRY_SECONDS: Final = 300.0
+_A_LOOK_SECONDS: Final = 0.5
+"""How often who waits looks whether it still should."""
 
 ReplicaHealth = Literal["current", "behind", "stuck", "fenced"]
 """behind: something is on its way; stuck: the last try failed; fenced: nothing goes any more."""
@@ -144,7 +146,8 @@ class Replicator:
 
         def is_over() -> bool:
             done = self._status.acknowledged_sequence >= sequence
-            return done or self._ended or self._status.health == "fenced"
+            never = self._ended and timeout_seconds is None
+            return done or never or self._status.health == "fenced"
 
         with self._changed:
             self._changed.wait_for(is_over, timeout_seconds)
@@ -166,15 +169,20 @@ class Replicator:
             if self._refusal is not None:
                 raise self._refusal
 
-    def drain(self, timeout_seconds: float) -> bool:
-        """Try now, and wait until everything is there, at most so long; returns whether it is."""
+    def drain(self, timeout_seconds: float, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Try now, and wait until everything is there, at most so long, or until ``stop`` says so;
+        returns whether it is."""
+        deadline = time.monotonic() + timeout_seconds
+
+        def is_over() -> bool:
+            return self._ended or not (self._has_news or self._is_working)
+
         with self._changed:
             self._has_news = self._retry_now = True
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: self._ended or not (self._has_news or self._is_working),
-                timeout_seconds,
-            )
+            while (left := deadline - time.monotonic()) > 0 and not stop():
+                if self._changed.wait_for(is_over, min(left, _A_LOOK_SECONDS)):
+                    break
             return self._status.health == "current" and not self._has_news
 
     def close(self, timeout_seconds: float) -> bool:
@@ -258,7 +266,11 @@ class Replicator:
             self._changed.notify_all()
 
     def _fail(self, health: ReplicaHealth, error: Exception) -> None:
-        logger.warning("replica: %s", error)
+        with self._changed:
+            # Who starts is told by an exception, who waits for the hundredth try was told before.
+            is_told = not self._was_heard and isinstance(error, FencedError | StoreUnsuitableError)
+            is_told = is_told or self._status.error == str(error)
+        logger.log(logging.INFO if is_told else logging.WARNING, "replica: %s", error)
         self._session.remember_error(str(error))
         with self._changed:
             self._note()

@@ -43,7 +43,7 @@ from alphatriangle.data.records import Commit, CommittedFile, DamagedFile, Pins,
 from alphatriangle.data.replica.finding import OUT_OF_REACH, Passed, ReplicaReader
 from alphatriangle.data.replica.layout import Layout, ObjectPlace, Position
 from alphatriangle.data.replica.records import Held, RemoteCommit, StoredObject
-from alphatriangle.data.replica.state import ReplicaState, write_state
+from alphatriangle.data.replica.state import ReplicaState, acknowledged_now, write_state
 from alphatriangle.data.runs.export import export_state
 from alphatriangle.data.runs.fork import Origin, make_run
 from alphatriangle.data.runs.summary import parse_configs
@@ -85,6 +85,9 @@ class Restored(NamedTuple):
     damaged: list[DamagedFile]
     """What is lost and no part of the training state: recorded games, ``configs.json``."""
     bytes_downloaded: int
+    newer: int
+    """Commits that the replica keeps and that are newer, where another step was asked for: under
+    its own name the run cannot go on being replicated there."""
 
 
 def restore_replica(
@@ -206,7 +209,7 @@ class _Restore:
                 f"there is no replica of {where}; {command('runs', 'list')} shows what is here"
             )
         passed = list(passed)
-        candidates = [] if record is None else _newest_first(record.holds)
+        candidates = kept = [] if record is None else _newest_first(record.holds)
         if step is not None:
             chosen = [held for held in candidates if held.step == step]
             if candidates and not chosen:
@@ -232,7 +235,8 @@ class _Restore:
                 RejectedCommit(path=self._layout.commit(p.position), reason=p.reason)
                 for p in passed
             ]
-            return Restored(found.commit, held.position, rejected, damaged, self._downloaded)
+            newer = 0 if step is None else kept.index(held)
+            return Restored(found.commit, held.position, rejected, damaged, self._downloaded, newer)
         reasons = "\n  ".join(p.reason for p in passed)
         raise NoSoundCommitError(
             f"the replica of {where} has {len(passed)} commits that were tried and none is sound:"
@@ -341,6 +345,7 @@ class _Restore:
         state = ReplicaState(
             url=self._store.url,
             run_name=self._layout.run_name,
+            acknowledged=acknowledged_now(record.position, record.commit),
             passed_over=[list(position) for position in passed],
         )
         write_state(target.replica_state, state)

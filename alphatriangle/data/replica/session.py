@@ -28,8 +28,8 @@ from alphatriangle.data.replica.publisher import Publisher, Retention
 from alphatriangle.data.replica.records import seal_shown
 from alphatriangle.data.replica.spool import Spool
 from alphatriangle.data.replica.state import (
-    Acknowledged,
     ReplicaState,
+    acknowledged_now,
     read_state,
     write_state,
 )
@@ -218,14 +218,7 @@ class ReplicaSession:
         else:
             if self._garbage is not None:
                 self._garbage.note(last)
-            acknowledged = Acknowledged(
-                epoch=last.epoch,
-                number=last.number,
-                sequence=newest.sequence,
-                step=newest.global_step,
-                seal=seal_shown(newest),
-                at=datetime.now(UTC).isoformat(timespec="seconds"),
-            )
+            acknowledged = acknowledged_now(last.position, newest)
             before = self.state.acknowledged
             if before is not None and before.position == acknowledged.position:
                 return
