@@ -13,6 +13,7 @@ import io
 import json
 import pickle
 import re
+import struct
 import types
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ _DAMAGE: Final = (
     ArithmeticError,
     RuntimeError,
     SystemError,
+    struct.error,
 )
 
 # Of types that NumPy lacks: whole numbers of as many bits.
