@@ -30,6 +30,7 @@ FAILPOINTS: Final = (
     "retention.commits",
     "retention.file",
     "retention.end",
+    "newest.noted",
     "merge.segment",
     "outbox.uploaded",
     "outbox.logged",
