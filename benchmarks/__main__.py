@@ -11,7 +11,10 @@ from rich.table import Table
 
 from alphatriangle.utils.environment import keep_freed_memory
 
-NAMES = ("game", "search", "together", "scale", "replay", "finite", "persistence", "frames", "kept")
+NAMES = (
+    "game", "search", "together", "scale", "replay", "finite", "persistence", "frames", "kept",
+    "replica",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:
