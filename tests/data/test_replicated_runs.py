@@ -20,6 +20,7 @@ from alphatriangle.data.errors import (
     NoSoundCommitError,
     ReplicaUnavailableError,
 )
+from alphatriangle.data.replica.drill import drill
 from alphatriangle.data.replica.once import push
 from alphatriangle.data.replica.protocol import KeepRules
 from alphatriangle.data.replica.state import read_any_state
@@ -383,3 +384,25 @@ def test_anybodys_loop_is_told_that_another_goes_on(tmp_path: Path, store: Path)
     alone = PersistenceConfig(mlflow=False)
     with Saver(tmp_path / "a", "loop", settings=alone, signals=False) as saver:
         assert saver.restore(parts()[1]) > 2, "what it learned is saved here"
+
+
+def test_a_drill_says_whether_it_is_the_same_state(tmp_path: Path, store: Path) -> None:
+    training = started(replicated(tmp_path / "a", store))
+    training.commit()
+    training.commit()
+    training.manager.close()
+    config = training.config.persistence
+    found = drill(config, "tiny", store.as_uri(), tmp_path)
+    assert found.step == 2
+    assert found.is_same is True
+    assert not list(tmp_path.glob("alphatriangle-drill-*")), "nothing is left of it"
+    # Somebody else's run of that name, at the same step.
+    other = started(tiny_config(persistence={"root_data_dir": str(tmp_path / "b")}))
+    other.commit(rows=60)
+    other.commit(rows=60)
+    other.manager.close()
+    there = drill(other.config.persistence, "tiny", store.as_uri())
+    assert there.step == 2
+    assert there.is_same is False
+    nothing = tiny_config(persistence={"root_data_dir": str(tmp_path / "none")})
+    assert drill(nothing.persistence, "tiny", store.as_uri()).is_same is None

@@ -188,6 +188,8 @@ class _Restore:
         self._target = target
         self._pause = pause
         self._downloaded = 0
+        self._is_left = False
+        """Whether nobody waits any more for what is being downloaded."""
 
     def newest(self, step: int | None, make: Make) -> Restored:
         while True:
@@ -325,6 +327,7 @@ class _Restore:
                 for job in jobs:
                     job.result()
             except BaseException:
+                self._is_left = True
                 threads.shutdown(wait=True, cancel_futures=True)
                 raise
         serializer = Serializer(self._config.allowed_globals)
@@ -430,7 +433,8 @@ class _Restore:
             try:
                 return ask()
             except OUT_OF_REACH as e:
-                if attempt == _ATTEMPTS or not isinstance(e, StoreUnavailableError):
+                is_last = attempt == _ATTEMPTS or self._is_left
+                if is_last or not isinstance(e, StoreUnavailableError):
                     raise ReplicaUnavailableError(
                         f"the replica of run {self._layout.run_name!r} in {self._store.url} cannot "
                         f"be read now: {e}; nothing older was taken in its place, try again"
