@@ -139,7 +139,7 @@ def test_a_folder_with_another_history_is_told_at_its_start(tmp_path: Path, stor
     again.restore(reload_beside(again))
     again.commit()
     again.manager.close()
-    with pytest.raises(DivergedError, match="its newest commit is of step"):
+    with pytest.raises(DivergedError, match="is ahead of this folder"):
         reload(replicated(tmp_path / "rolled back", store))
     # The run is let go of, and is as it was: without the replica it goes on.
     alone = tiny_config(persistence={"root_data_dir": str(tmp_path / "rolled back")})
