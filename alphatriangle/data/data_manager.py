@@ -94,7 +94,8 @@ class DataManager:
         self._unsaved_episodes: list[Episode] = []
         self._episodes_in_flight = 0
         self._last_report: SaveReport | None = None
-        self._unreported: SaveReport | None = None
+        self._unreported: SaveReport | SaveFailedError | None = None
+        """How the save ended that was waited for: the next call says it, as of any other."""
         self._best_sequence: int | None = None
         self.held: set[int] = set()
         """Steps whose commits retention must leave alone while this is open."""
@@ -363,7 +364,12 @@ class DataManager:
         the next call says, unless ``allow_not_finite``: for a network that keeps infinities on
         purpose, as in an attention mask. Components are not judged.
 
+        With ``persistence.replica_sync`` it waits until the replica has this save, or until
+        :attr:`stop_waiting` says so.
+
         Raises:
+            FencedError: only when it waits: this save is whole here, and the replica will never
+                have it.
             StateNotFiniteError: the save before this one was refused for what it holds.
             SaveFailedError: the save *before* this one failed. This one has not been started; call
                 again.
@@ -505,6 +511,8 @@ class DataManager:
             return None
         if self._unreported is not None:
             waiting, self._unreported = self._unreported, None
+            if isinstance(waiting, SaveFailedError):
+                raise waiting
             return waiting
         try:
             report = self._writer.collect(wait=wait)
@@ -531,10 +539,16 @@ class DataManager:
         Raises:
             FencedError: it will never have this save; which is whole here.
         """
-        if self.replica is None or (report := self._collect(wait=True)) is None:
+        if self.replica is None:
             return
         # It belongs to the next who asks.
-        self._unreported = report
+        try:
+            self._unreported = report = self._collect(wait=True)
+        except SaveFailedError as e:
+            self._unreported = e
+            return
+        if report is None:
+            return
         while not self.replica.wait_for(report.commit.sequence, _A_LOOK_SECONDS):
             if self.stop_waiting():
                 return

@@ -165,4 +165,5 @@ class FencedError(DataError):
 
 
 class DivergedError(FencedError):
-    """The replica holds commits that the run's folder here does not go on from."""
+    """The replica holds commits that the run's folder here does not go on from: it has another
+    history, or is behind."""

@@ -19,6 +19,7 @@ from alphatriangle.data.errors import (
     FencedError,
     NoSoundCommitError,
     ReplicaUnavailableError,
+    SaveFailedError,
 )
 from alphatriangle.data.replica.drill import drill
 from alphatriangle.data.replica.once import push
@@ -139,7 +140,7 @@ def test_a_folder_with_another_history_is_told_at_its_start(tmp_path: Path, stor
     again.restore(reload_beside(again))
     again.commit()
     again.manager.close()
-    with pytest.raises(DivergedError, match="its newest commit is of step"):
+    with pytest.raises(DivergedError, match="is ahead of this folder"):
         reload(replicated(tmp_path / "rolled back", store))
     # The run is let go of, and is as it was: without the replica it goes on.
     alone = tiny_config(persistence={"root_data_dir": str(tmp_path / "rolled back")})
@@ -164,6 +165,27 @@ def test_a_save_that_waits_is_there_when_it_returns(tmp_path: Path, store: Path)
         report = training.manager.poll()
         assert report is not None, "who asks for reports still gets them"
         assert report.commit.global_step == step
+    training.manager.close()
+
+
+def test_a_save_that_waits_and_fails_is_reported_as_any_other(tmp_path: Path, store: Path) -> None:
+    """By the next call: who trains on through a full disk does so with replica_sync as well."""
+    training = started(replicated(tmp_path / "a", store, replica_sync=True))
+    training.commit()
+    place = training.manager.paths.run / "checkpoints"
+    place.rename(tmp_path / "checkpoints")
+    place.write_bytes(b"no folder any more")
+    training.advance()
+    training.save()
+    with pytest.raises(SaveFailedError):
+        training.manager.flush()
+    place.unlink()
+    (tmp_path / "checkpoints").rename(place)
+    training.commit()
+    state = read_any_state(training.manager.paths.replica_state)
+    assert state is not None
+    assert state.acknowledged is not None
+    assert state.acknowledged.step == 3
     training.manager.close()
 
 

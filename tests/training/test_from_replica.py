@@ -76,12 +76,25 @@ def test_an_older_step_goes_on_under_another_name(tmp_path: Path, store: Path) -
     assert "runs fork r NEW" in done.stdout
     refused = alphatriangle(*replicated(tmp_path / "b", store, *often, steps=12))
     assert refused.returncode == 1
-    assert refused.stderr.count("has another history here than its replica") == 1
-    assert "r --run-name NEW from what is there" in refused.stderr
+    assert refused.stderr.count("is ahead of this folder") == 1
     assert alphatriangle("runs", "fork", "r", "new", *data).returncode == 0
     done = alphatriangle("train", "--run-name", "new", "--max-steps", "8", *data)
     assert done.returncode == 0, done.stderr
     assert "replica       step 8, up to date" in done.stdout
+
+
+def test_a_folder_that_is_behind_is_told_the_way_on(tmp_path: Path, store: Path) -> None:
+    a, b, url = tmp_path / "a", tmp_path / "b", f"{store.as_uri()}/r"
+    assert alphatriangle(*replicated(a, store, steps=4)).returncode == 0
+    assert alphatriangle(*replicated(b, store, steps=8)).returncode == 0
+    refused = alphatriangle(*replicated(a, store, steps=12))
+    assert refused.returncode == 1
+    assert "is ahead of this folder, which it goes on from: step 8" in refused.stderr
+    assert f"train --resume {url} goes on from what is there" in refused.stderr
+    (a / "runs/r").rename(a / "away")
+    done = alphatriangle("train", "--resume", url, "--data-dir", str(a), "--max-steps", "12")
+    assert done.returncode == 0, done.stderr
+    assert acknowledged(a) == 12
 
 
 def test_what_has_just_been_restored_is_not_handed_over(tmp_path: Path, store: Path) -> None:
@@ -210,6 +223,7 @@ def test_who_comes_back_after_another_took_over_is_told(
     again = alphatriangle(*replicated(a, store, *often, steps=100_000))
     assert again.returncode == 1
     assert "has another history here than its replica" in again.stderr
+    assert "r --run-name NEW from what is there" in again.stderr
     assert commits(a) == before
     fork = ["runs", "fork", "r", "mine", "--data-dir", str(a)]
     assert alphatriangle(*fork).returncode == 0

@@ -15,6 +15,7 @@ from alphatriangle.data.replica.protocol import (
     History,
     Verdict,
     goes_on_from,
+    is_behind,
     judged,
     may_leave_behind,
 )
@@ -109,6 +110,8 @@ def find_base(reader: ReplicaReader, found: Found, history: History) -> Base | N
         assert newest is not None
         owner = reader.claim_of(record.epoch)
         by = f", written by process {owner.pid} on {owner.host}" if owner is not None else ""
+        if is_behind(holds, history):
+            raise _behind(reader, f"step {newest.step}{by}")
         raise _diverged(reader, f"its newest commit is of step {newest.step}{by}")
     if newest is None:
         return None
@@ -164,4 +167,15 @@ def _diverged(reader: ReplicaReader, what: str) -> DivergedError:
         "folder does not go on from it. Nothing more is replicated, and nothing was changed there; "
         f"{command('runs', 'fork', name, 'NEW')} goes on from what is here, "
         f"{command('runs', 'restore', f'{url}/{name}', '--run-name', 'NEW')} from what is there"
+    )
+
+
+def _behind(reader: ReplicaReader, what: str) -> DivergedError:
+    name, url = reader.layout.run_name, reader.store.url
+    there = f"{url}/{name}"
+    return DivergedError(
+        f"the replica of run {name!r} in {url} is ahead of this folder, which it goes on from: "
+        f"{what}. Nothing is replicated from here, and nothing was changed there. Move the run's "
+        f"folder away, and {command('train', '--resume', there)} goes on from what is there; "
+        f"{command('runs', 'fork', name, 'NEW')} goes on from what is here"
     )

@@ -30,6 +30,8 @@ class History(NamedTuple):
     """Where the last one that was handed over lies."""
     passed_over: frozenset[Position] = frozenset()
     """Commits of the replica that its restore found to be damaged."""
+    newest_seal: str | None = None
+    """Of the newest commit that is there."""
 
 
 class KeepRules(NamedTuple):
@@ -64,6 +66,11 @@ def goes_on_from(newest: Held | None, history: History) -> bool:
     if newest is None:
         return True
     return newest.seal in history.seals and newest.sequence <= history.newest_sequence
+
+
+def is_behind(holds: Iterable[Held], history: History) -> bool:
+    """Whether all that the folder has is part of what the replica went on from."""
+    return any(held.seal == history.newest_seal for held in holds)
 
 
 def may_leave_behind(unreadable: Position, history: History) -> bool:

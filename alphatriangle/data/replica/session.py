@@ -253,6 +253,7 @@ class ReplicaSession:
             known[0].commit.sequence if known else 0,
             None if acknowledged is None else acknowledged.position,
             self.state.positions_passed_over(),
+            seal_shown(known[0].commit) if known else None,
         )
 
     def _outbox(self, publisher: Publisher) -> _Outbox:
