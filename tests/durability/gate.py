@@ -405,7 +405,7 @@ MUTANTS = [
     Mutant("replica: a record of its place", "replica/records.py", "    if record.position != position:", "    if False:", REPLICA),
     Mutant("replica: digest of what is restored", "replica/restoring.py", "            if digest != (file.size, file.sha256):", "            if False:", REPLICA),
     Mutant("replica: a store out of reach is no damage", "replica/restoring.py", "            except _STOP:\n                raise\n", "", REPLICA),
-    Mutant("replica: a restored commit comes last", "replica/restoring.py", "            self._fill(record, place)\n", "            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))\n            self._fill(record, place)\n", REPLICA),
+    Mutant("replica: a restored commit comes last", "replica/restoring.py", "            self._fill(record, self._placing(record, damaged))\n", "            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))\n            self._fill(record, self._placing(record, damaged))\n", REPLICA),
     Mutant("replica: nothing here is overwritten", "replica/restoring.py", "    if known.commits or known.unreadable:", "    if False:", REPLICA),
     Mutant("replica: damaged commits are not built on", "replica/session.py", "        publisher.forget(places)\n", "", REPLICA),
     Mutant(
