@@ -238,8 +238,12 @@ def weights_from_url(
     store, name = split_run_url(url)
     written = restore_weights(persistence(data_dir), open_store(store), name, to, step=step)
     if as_json:
-        print_json({"from": url, "step": written.step, "file": str(written.path)})
+        rejected = [r.model_dump() for r in written.rejected]
+        facts = {"step": written.step, "file": str(written.path), "rejected": rejected}
+        print_json({"from": url, **facts})
         return
+    for passed_over in written.rejected:
+        typer.echo(f"passed over {passed_over.path}: {passed_over.reason}")
     typer.echo(f"{written.path}: weights of step {written.step}, {megabytes(written.size)}")
 
 

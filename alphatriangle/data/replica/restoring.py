@@ -131,6 +131,8 @@ class Weights(NamedTuple):
     path: Path
     step: int
     size: int  # bytes
+    rejected: list[RejectedCommit]
+    """Newer commits that were passed over."""
 
 
 def restore_weights(
@@ -159,11 +161,12 @@ def restore_weights(
             reached = record.commit.global_step
             target = path or Path(f"{run_name}_step_{reached}.safetensors")
             state = LoadedTrainingState(checkpoint_data=checkpoint)
-            written.append(Weights(target, reached, export_state(state, "weights", target).size))
+            size = export_state(state, "weights", target).size
+            written.append(Weights(target, reached, size, []))
             return []
 
-        restore.newest(step, write)
-    return written[0]
+        rejected = restore.newest(step, write).rejected
+    return written[0]._replace(rejected=rejected)
 
 
 Make = Callable[[RemoteCommit, list[Position]], list[DamagedFile]]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.errors import (
     CommitNotFoundError,
+    ExportError,
     ReplicaNotFoundError,
     ReplicaUnavailableError,
     RunExistsError,
@@ -17,6 +21,7 @@ from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.replica.layout import Layout
 from alphatriangle.data.replica.restoring import restore_weights
 from alphatriangle.data.runs.summary import read_run_info
+from alphatriangle.data.serializer import Serializer
 from tests.data.replica.helpers import (
     RUN,
     Machine,
@@ -128,19 +133,24 @@ def test_a_restore_under_another_name_is_a_run_of_its_own(
 
 
 def test_weights_alone(tmp_path: Path, store: MemoryStore, recorded: Recorded) -> None:
-    path = tmp_path / "weights.pkl"
+    """Only the checkpoint is asked for; one that is damaged is passed over, and reported."""
+    path = tmp_path / "weights.safetensors"
     found = restore_weights(config_of(tmp_path), store, RUN, path, pause=lambda _: None)
-    assert found.commit.global_step == COMMITS
-    checkpoint = found.commit.of_kind("checkpoint")[0]
-    assert path.read_bytes() == (recorded.folder / checkpoint.path).read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["weights.pkl"]
-    with pytest.raises(RunExistsError):
+    assert (found.path, found.step, found.rejected) == (path, COMMITS, [])
+    checkpoint = recorded.folder / f"checkpoints/checkpoint_step_{COMMITS}.pkl"
+    saved = Serializer().load_checkpoint(checkpoint).model_state_dict
+    loaded = load_file(path)
+    assert loaded.keys() == saved.keys()
+    assert all(torch.equal(loaded[name], saved[name]) for name in saved)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
+    with pytest.raises(ExportError):
         restore_weights(config_of(tmp_path), store, RUN, path)
-    key = next(k for k in store.keys("/objects/") if k.endswith(checkpoint.sha256))
+    sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    key = next(k for k in store.keys("/objects/") if k.endswith(sha256))
     store.objects[key] = Entry(flipped(store.objects[key].content), 0)
     path.unlink()
     found = restore_weights(config_of(tmp_path), store, RUN, path, pause=lambda _: None)
-    assert found.commit.global_step == COMMITS - 1
+    assert found.step == COMMITS - 1
     assert len(found.rejected) == 1
 
 
