@@ -391,7 +391,7 @@ MUTANTS = [
     Mutant("replica: what was not answered is read back", "replica/claims.py", '            if verdict != "absent":', "            if True:", REPLICA),
     Mutant("replica: objects before their commit", "replica/publisher.py", "        self._store.put_file(key, path, digest.size, digest.sha256)\n", "", REPLICA),
     Mutant("replica: the base is looked for after the claim", "replica/claims.py", "            base = find_base(reader, reader.look(), history)", "            base = find_base(reader, found, history)", WRITERS),
-    Mutant("replica: who may not go on claims nothing", "replica/claims.py", "        find_base(reader, found, history)\n        mine =", "        mine =", WRITERS),
+    Mutant("replica: who may not go on claims nothing", "replica/claims.py", "        base = find_base(reader, found, history)\n        if begun", "        base = None\n        if begun", WRITERS),
     Mutant("replica: a folder goes on from what it has", "replica/protocol.py", "    return newest.seal in history.seals and", "    return", WRITERS),
     Mutant("replica: what a crash left is a proof", "replica/session.py", "            seals.add(seal_shown(left))\n", "            pass\n", WRITERS),
     Mutant("replica: what was acknowledged is a proof", "replica/session.py", "            seals.add(acknowledged.seal)\n", "            pass\n", WRITERS),

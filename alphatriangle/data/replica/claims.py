@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -59,8 +60,17 @@ class Claim(NamedTuple):
     """None where the replica holds no commit yet."""
 
 
-def claim(store: Store, layout: Layout, history: History) -> Claim:
-    """Take the replica over, if the folder's commits go on from its newest.
+@dataclass
+class Begun:
+    """A claim that was made, while what it goes on from is not known yet: it is not made again."""
+
+    nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+    epoch: int = 0
+
+
+def claim(store: Store, layout: Layout, history: History, begun: Begun) -> Claim:
+    """Take the replica over, if the folder's commits go on from its newest. ``begun`` is for the
+    next call, after an error: each claim more would be one more to look behind.
 
     Raises:
         DivergedError: they do not; nobody has been fenced, unless a commit came in meanwhile.
@@ -69,11 +79,13 @@ def claim(store: Store, layout: Layout, history: History) -> Claim:
         UnsupportedFormatError: a newer version wrote to it.
     """
     reader = ReplicaReader(store, layout)
-    nonce = secrets.token_hex(16)
+    nonce = begun.nonce
     for _ in range(_ATTEMPTS):
         found = reader.look()
         # Before the claim: who may not go on must not stop the one who may.
-        find_base(reader, found, history)
+        base = find_base(reader, found, history)
+        if begun.epoch and begun.epoch == found.epoch:
+            return Claim(begun.epoch, nonce, base)
         mine = Epoch(
             run_name=layout.run_name,
             epoch=found.epoch + 1,
@@ -83,6 +95,7 @@ def claim(store: Store, layout: Layout, history: History) -> Claim:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         if create_once(store, layout.epoch(mine.epoch), sealed(mine)[1]):
+            begun.epoch = mine.epoch
             # After the claim: nothing older is acknowledged from now on, so that this is all.
             base = find_base(reader, reader.look(), history)
             return Claim(mine.epoch, nonce, base)

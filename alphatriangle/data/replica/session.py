@@ -18,7 +18,7 @@ from alphatriangle.data.commits.known import KnownCommits
 from alphatriangle.data.commits.pruning import read_pins
 from alphatriangle.data.commits.retention import CommitFacts
 from alphatriangle.data.errors import CorruptFileError, CorruptPinsError
-from alphatriangle.data.replica.claims import Base, claim
+from alphatriangle.data.replica.claims import Base, Begun, claim
 from alphatriangle.data.replica.finding import ReplicaReader
 from alphatriangle.data.replica.garbage import GarbageCollector
 from alphatriangle.data.replica.layout import Layout, ObjectPlace, Position
@@ -77,6 +77,7 @@ class ReplicaSession:
         self._reader = ReplicaReader(store, self._layout)
         self._skipped: dict[int, str] = {}
         self._again: set[int] = set()
+        self._begun = Begun()
         self._publisher: Publisher | None = None
         self._garbage: GarbageCollector | None = None
         self.state: ReplicaState = read_state(
@@ -104,7 +105,7 @@ class ReplicaSession:
             StoreError: it is out of reach.
         """
         if self._publisher is None:
-            owned = claim(self._store, self._layout, self._history())
+            owned = claim(self._store, self._layout, self._history(), self._begun)
             self._publisher = Publisher(self._store, self._layout, owned)
             self._check_base(self._publisher, owned.base)
         self._publisher.publish_base()
