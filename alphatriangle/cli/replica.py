@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from alphatriangle.config import PersistenceConfig
     from alphatriangle.data.path_manager import PathManager
     from alphatriangle.data.replica.looking import ReplicaFacts
+    from alphatriangle.data.replica.protocol import KeepRules
     from alphatriangle.data.replica.restoring import Restored
 
 Url = Annotated[
@@ -93,12 +94,11 @@ def push_run(
         from alphatriangle.data.errors import FencedError
         from alphatriangle.data.path_manager import existing_run
         from alphatriangle.data.replica.once import push
-        from alphatriangle.data.replica.protocol import KeepRules
 
         config = persistence(data_dir)
         rules = _keep_rules(existing_run(config, run), config)
         try:
-            state = push(config, run, url, KeepRules(*rules))
+            state = push(config, run, url, rules)
         except FencedError as e:
             raise FailedError(str(e)) from e
         assert state.acknowledged is not None
@@ -278,16 +278,15 @@ def _url_of(paths: PathManager) -> str:
     )
 
 
-def _keep_rules(
-    paths: PathManager, config: PersistenceConfig
-) -> tuple[int, int | None, float | None]:
+def _keep_rules(paths: PathManager, config: PersistenceConfig) -> KeepRules:
     """What the run itself keeps."""
     from alphatriangle.config import build
+    from alphatriangle.data.replica.protocol import KeepRules
     from alphatriangle.data.runs.summary import read_configs
 
     saved = (read_configs(paths) or {}).get("persistence")
     own = config if saved is None else build({"persistence": saved}).persistence
-    return own.keep_last, own.keep_every_steps, own.keep_days
+    return KeepRules.of(own)
 
 
 def _lines(facts: ReplicaFacts) -> dict[str, str]:

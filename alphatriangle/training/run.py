@@ -168,7 +168,6 @@ def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcom
     keep_freed_memory()
     choose_device(plan.config.train.device)
     data = DataManager(plan.config.persistence, plan.config.train)
-    data.stop_waiting = lambda: bool(stop)
     with contextlib.ExitStack() as at_end:
         at_end.push(_closing(data))
         try:

@@ -68,8 +68,8 @@ def start_replicating(config: PersistenceConfig, run: KnownCommits) -> Replicato
     """
     if config.replica is None:
         return None
-    rules = KeepRules(config.keep_last, config.keep_every_steps, config.keep_days)
-    replicator = Replicator(run, open_store(config.replica), rules, check=check_suitable)
+    store, rules = open_store(config.replica), KeepRules.of(config)
+    replicator = Replicator(run, store, rules, check=check_suitable)
     try:
         replicator.wait_for_first_word(_FIRST_WORD_SECONDS)
     except BaseException:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
+from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.commits.retention import CommitFacts, sequences_to_delete
 from alphatriangle.data.replica.layout import ObjectPlace, Position
 from alphatriangle.data.replica.records import Dropped, Held
@@ -40,6 +41,11 @@ class KeepRules(NamedTuple):
     keep_last: int
     keep_every_steps: int | None = None
     keep_days: float | None = None
+
+    @classmethod
+    def of(cls, config: PersistenceConfig) -> KeepRules:
+        """Those of a run's settings."""
+        return cls(config.keep_last, config.keep_every_steps, config.keep_days)
 
 
 class Kept(NamedTuple):
