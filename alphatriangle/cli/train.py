@@ -40,6 +40,15 @@ if TYPE_CHECKING:
     from alphatriangle.training.run_plan import RunPlan
 
 
+class LogLevel(StrEnum):
+    """What goes into a run's log."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
 class LogFormat(StrEnum):
     """How progress is told."""
 
@@ -85,6 +94,16 @@ def train(
         LogFormat,
         typer.Option(help="How progress is told: for people, or as one JSON object a line."),
     ] = LogFormat.text,
+    log_level: Annotated[
+        LogLevel,
+        typer.Option(help="From which level on messages go into the run's logs/train.log."),
+    ] = LogLevel.info,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Find out where the loop's time goes: shown, and in profile_data/."
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and the result.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -131,7 +150,7 @@ def train(
                     as_json_lines=log_format is LogFormat.json and not quiet,
                     quiet=quiet,
                 )
-            outcome = _carry_out(plan, display, stop)
+            outcome = _carry_out(plan, display, stop, log_level, profile=profile)
         except StopRequested:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"stopped by {stop.stopped_by}; {GOES_ON}\n")
@@ -172,14 +191,17 @@ def _plan_and_display(
     return plan, display
 
 
-def _carry_out(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:
+def _carry_out(
+    plan: RunPlan, display: Display, stop: StopRequest, log_level: LogLevel, *, profile: bool
+) -> TrainingOutcome:
     with stop.at_once():
         from alphatriangle.data.errors import FencedError
         from alphatriangle.training.play.ray_play import WorkersFailedError
+        from alphatriangle.training.run import Watching
         from alphatriangle.training.run import train as run_training
         from alphatriangle.utils.errors import TrainingDivergedError
     try:
-        return run_training(plan, display, stop)
+        return run_training(plan, display, stop, Watching(log_level, profile))
     except (TrainingDivergedError, WorkersFailedError, FencedError) as e:
         raise FailedError("; ".join([str(e), *getattr(e, "__notes__", [])])) from e
 

@@ -559,11 +559,13 @@ class DataManager:
         upload_seconds: float = 30.0,
         replica_seconds: float = 60.0,
         mlflow_status: MlflowStatus = "FINISHED",
+        error_message: str | None = None,
     ) -> None:
         """Finish the save in flight, give the replica and then MLflow up to so long for the rest,
         release the run.
 
-        ``mlflow_status`` is what the MLflow run is said to be from now on.
+        ``mlflow_status`` is what the MLflow run is said to be from now on, and ``error_message``
+        what ended it, where that was an error.
 
         Raises:
             SaveFailedError: the last save failed; everything is closed all the same.
@@ -580,7 +582,7 @@ class DataManager:
                 self.replica = None
             atexit.unregister(self._close_at_exit)
             if self._mlflow is not None:
-                self._mlflow.close(upload_seconds, mlflow_status)
+                self._mlflow.close(upload_seconds, mlflow_status, error_message)
                 self.uploads_left = self._mlflow.waiting
                 self._mlflow = None
             self._lock.release()

@@ -107,6 +107,11 @@ class PathManager:
         return self.run / self._config.log_dir_name
 
     @property
+    def profile_data(self) -> Path:
+        """Where time went, of trainings that were asked to find out."""
+        return self.run / "profile_data"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files."""
         return self.run / self._config.tensorboard_dir_name

@@ -78,8 +78,9 @@ class PlayParams(NamedTuple):
 
 
 # Sums over all lanes, for search health: see SelfPlay.
-COUNTERS: Final = 7
-MOVES, SIMULATIONS, ROWS_EVALUATED, DEPTH, ENTROPY, VALUE_ERROR, VALUE_COUNT = range(COUNTERS)
+COUNTERS: Final = 8
+MOVES, SIMULATIONS, ROWS_EVALUATED, DEPTH = range(4)
+ENTROPY, VALUE_ERROR, VALUE_COUNT, CLEARED = range(4, COUNTERS)
 
 
 def event_capacity(n_step: int) -> int:
@@ -275,10 +276,11 @@ def _finish_move(
     child_value = tree.node_value[g, child]
     lanes.history[g, lanes.moves[g]] = action
     key = derive_key(play.seed, STREAM_DEAL, lanes.episode[g])
-    reward, _, done, dealt = step(lanes.board[g], lanes.slots[g], action, key, lanes.deals[g])
+    reward, cleared, done, dealt = step(lanes.board[g], lanes.slots[g], action, key, lanes.deals[g])
     lanes.deals[g] += dealt
     lanes.moves[g] += 1
     lanes.score[g] += reward
+    counters[CLEARED] += cleared
     if play.record:
         bonus = 0.0 if done else SURVIVAL_BONUS
         if dealt:

@@ -273,6 +273,7 @@ def _health(counters: npt.NDArray[np.float64], rounds: int, games: int) -> dict[
     rows = counters[ln.ROWS_EVALUATED]
     return {
         "moves": float(counters[ln.MOVES]),
+        "triangles_cleared": float(counters[ln.CLEARED]),
         "simulations": float(counters[ln.SIMULATIONS]),
         "positions": float(rows),
         "batch_fill": float(rows / max(rounds * games, 1)),

@@ -179,6 +179,7 @@ class TrainingLoop:
         events = [Event(f"search/{name}", value, step) for name, value in health.items()]
         events += [Event("episode/score", e.score, step) for e in result.episodes]
         events += [Event("episode/placements", len(e.moves), step) for e in result.episodes]
+        events.append(Event("episode/finished", float(len(result.episodes)), step))
         p.stats.log(events)
         for episode in result.episodes:
             self.view.add_point("score", episode.score)

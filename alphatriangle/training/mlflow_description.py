@@ -14,20 +14,26 @@ from alphatriangle.config import Config
 from alphatriangle.data.elsewhere.mlflow_store import RunDescription
 from alphatriangle.features import OTHER_FEATURES, PLANES
 from alphatriangle.game.geometry import ACTIONS, COLS, ROWS
+from alphatriangle.nn import NeuralNetwork
 from alphatriangle.stats.events import points
 
 SOURCE = Path(__file__).parent.parent.parent
 """The checkout that this package is run from, where it is one."""
 
 
-def describe_for_mlflow(config: Config, device: str) -> RunDescription:
+def describe_for_mlflow(config: Config, network: NeuralNetwork) -> RunDescription:
     """Parameters ``section.field``, tags, and ``model/MLmodel`` with the network's signature."""
     parameters = {
         f"{section}.{field}": str(value)
         for section, fields in config.model_dump(mode="json").items()
         for field, value in fields.items()
     }
-    tags = {"version": __version__, "device": device, "mlflow.note.content": metrics_note()}
+    parameters["parameter_count"] = str(sum(p.numel() for p in network.model.parameters()))
+    tags = {
+        "version": __version__,
+        "device": network.device.type,
+        "mlflow.note.content": metrics_note(),
+    }
     revision = git_revision(SOURCE)
     if revision is not None:
         # The second is where MLflow's own pages look.

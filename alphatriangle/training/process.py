@@ -10,9 +10,11 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import torch
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class _LogFile(logging.FileHandler):
@@ -29,16 +31,17 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Our messages and everybody's warnings go to the run's log, not over the display."""
+def log_to(path: Path, level: str = "info") -> Iterator[None]:
+    """Our messages from ``level`` on, and everybody's warnings (from ``debug`` on, all that
+    anybody says), go to the run's log, not over the display."""
     handler = _LogFile(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root, ours = logging.getLogger(), logging.getLogger("alphatriangle")
     handlers, levels = root.handlers[:], (root.level, ours.level)
     showwarning = warnings.showwarning
     root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    ours.setLevel(logging.INFO)
+    ours.setLevel(level.upper())
+    root.setLevel(logging.DEBUG if level == "debug" else max(logging.WARNING, ours.level))
     warnings.showwarning = _log_warning
     try:
         yield

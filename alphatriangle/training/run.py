@@ -48,6 +48,7 @@ from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.mlflow_description import describe_for_mlflow
 from alphatriangle.training.process import log_to, threads_put_back
+from alphatriangle.training.profiling import profiled
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.training.way_back import way_back
@@ -122,7 +123,22 @@ class TrainingOutcome:
         return {**asdict(self), "scores": [score.summary() for score in self.scores]}
 
 
-def train(plan: RunPlan, display: Display, stop: StopRequest | None = None) -> TrainingOutcome:
+@dataclass(frozen=True)
+class Watching:
+    """How closely somebody wants to look at a training; nothing that it computes depends on it."""
+
+    log_level: str = "info"
+    """One of ``process.LOG_LEVELS``: from which on what happens goes into ``logs/train.log``."""
+    profile: bool = False
+    """Whether to find out where the training thread's time goes; it takes some itself."""
+
+
+def train(
+    plan: RunPlan,
+    display: Display,
+    stop: StopRequest | None = None,
+    watching: Watching = Watching(),
+) -> TrainingOutcome:
     """Carry out a plan, also one that finds nothing left to do.
 
     ``stop`` where the caller listens for signals already; without it they are listened for here.
@@ -142,7 +158,7 @@ def train(plan: RunPlan, display: Display, stop: StopRequest | None = None) -> T
         if plan.nothing_to_do:
             return _hand_over(plan, display, stop)
         try:
-            return _train(plan, display, stop)
+            return _train(plan, display, stop, watching)
         except StopRequested:
             return TrainingOutcome.stopped_before_training(plan, stop)
 
@@ -163,7 +179,9 @@ def _hand_over(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOu
     return outcome
 
 
-def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcome:
+def _train(
+    plan: RunPlan, display: Display, stop: StopRequest, watching: Watching
+) -> TrainingOutcome:
     started = time.monotonic()
     keep_freed_memory()
     choose_device(plan.config.train.device)
@@ -174,11 +192,12 @@ def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcom
             # Until training begins there is nothing to lose.
             with stop.at_once(), compiling_beside() as wait_for_kernels:
                 state = _load(plan, data, display)
+                at_end.enter_context(log_to(data.paths.logs / "train.log", watching.log_level))
                 loop = _prepare(plan, data, state, display, stop, at_end, wait_for_kernels)
-            outcome = _train_and_report(plan, loop, display, stop, started)
+            outcome = _train_and_report(plan, loop, display, stop, started, watching)
         except NotFiniteError as e:
             # Its last commit may be in the making.
-            _close(data, "FAILED")
+            _close(data, "FAILED", str(e))
             advice = way_back(plan.config, plan.run_name, plan.steps_done)
             raise TrainingDivergedError(f"{e}; {advice}") from e
         _finish_uploads(data, outcome, display, stop)
@@ -218,9 +237,10 @@ def _load(plan: RunPlan, data: DataManager, display: Display) -> LoadedTrainingS
 def _closing(data: DataManager) -> Callable[..., None]:
     """The last to be called, whatever ends training."""
 
-    def close(kind: type[BaseException] | None, *_: object) -> None:
+    def close(kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         is_stopped = kind is not None and issubclass(kind, StopRequested)
-        _close(data, "KILLED" if is_stopped else "FAILED", in_a_hurry=is_stopped)
+        status: MlflowStatus = "KILLED" if is_stopped else "FAILED"
+        _close(data, status, None if is_stopped else _in_words(error), in_a_hurry=is_stopped)
 
     return close
 
@@ -246,7 +266,6 @@ def _prepare(
     wait_for_kernels: WaitForKernels,
 ) -> TrainingLoop:
     config = plan.config
-    at_end.enter_context(log_to(data.paths.logs / "train.log"))
     torch.set_num_threads(setup.thread_count(config, data.run_info, plan.changed))
     network = setup.make_network(config, data.run_info, plan.changed)
     trainer = setup.make_trainer(config, data.run_info, network, plan.changed)
@@ -283,7 +302,7 @@ def _prepare(
     failpoint("start.recorded")
     if config.persistence.mlflow:
         with display.phase("describing the run to MLflow"):
-            data.start_mlflow(describe_for_mlflow(config, network.device.type))
+            data.start_mlflow(describe_for_mlflow(config, network))
     stats = StatsCollector(setup.make_sinks(config, data))
     if state.checkpoint_data is not None:
         stats.set_state(state.checkpoint_data.stats_state)
@@ -310,12 +329,21 @@ def _prepare(
 
 
 def _train_and_report(
-    plan: RunPlan, loop: TrainingLoop, display: Display, stop: StopRequest, started: float
+    plan: RunPlan,
+    loop: TrainingLoop,
+    display: Display,
+    stop: StopRequest,
+    started: float,
+    watching: Watching,
 ) -> TrainingOutcome:
     parts = loop.parts
     try:
-        with display.training():
-            loop.run()
+        with contextlib.ExitStack() as watched:
+            if watching.profile:
+                path = parts.data.paths.profile_data / "loop.prof"
+                watched.enter_context(profiled(path, display.note))
+            with display.training():
+                loop.run()
     finally:
         parts.gating.close()
         parts.play.close(wait=not stop)
@@ -389,8 +417,19 @@ def _finish_uploads(
     _close(data, status, in_a_hurry=bool(stop), is_drained=True)
 
 
+def _in_words(error: BaseException | None) -> str | None:
+    if error is None:
+        return None
+    return "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+
+
 def _close(
-    data: DataManager, status: MlflowStatus, *, in_a_hurry: bool = False, is_drained: bool = False
+    data: DataManager,
+    status: MlflowStatus,
+    error_message: str | None = None,
+    *,
+    in_a_hurry: bool = False,
+    is_drained: bool = False,
 ) -> None:
     """Close; without effect when it is closed."""
     is_short = in_a_hurry or is_drained
@@ -399,6 +438,7 @@ def _close(
             upload_seconds=_HURRY_SECONDS if in_a_hurry else 30.0,
             replica_seconds=_HURRY_SECONDS if is_short else _REPLICA_HURRY_SECONDS,
             mlflow_status=status,
+            error_message=error_message,
         )
     except DataError as e:
         # Already shown and counted by the loop; closing must not hide what ended it.

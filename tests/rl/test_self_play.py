@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from alphatriangle.config import Config, EnvConfig
 from alphatriangle.data.commits.digest import value_digest
 from alphatriangle.game import GameState
+from alphatriangle.game.geometry import CELLS, SHAPE_SIZE
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult, SelfPlay, play_episodes
 from alphatriangle.rl.lanes import distinct_rows
@@ -240,6 +241,16 @@ def test_unfinished_episodes_are_known(network: NeuralNetwork, config: Config) -
     done = {e.episode for e in player.play(0, max_rounds=40).episodes}
     assert set(player.unfinished()) | done == set(range(6))
     assert not set(player.unfinished()) & done
+
+
+def test_triangles_cleared_are_counted(network: NeuralNetwork, config: Config) -> None:
+    played = play_to_the_end(network, config)
+    (episode,) = played.episodes
+    game, placed = GameState(episode.seed, episode.episode), 0
+    for move in episode.moves:
+        placed += SHAPE_SIZE[game.slots[move // CELLS]]
+        game.step(int(move))
+    assert played.health["triangles_cleared"] == placed - int(game.grid.sum()) > 0
 
 
 def test_health_says_that_no_row_is_wasted(network: NeuralNetwork, config: Config) -> None:

@@ -47,6 +47,9 @@ _STATES: dict[MlflowStatus, str] = {
     "FAILED": "failed",
 }
 
+_ERROR_TAG = "error_message"
+_LONGEST_TAG = 5000
+"""In characters: what the oldest MLflow servers take."""
 _FIRST_RETRY_SECONDS = 2.0
 _LONGEST_RETRY_SECONDS = 300.0
 
@@ -78,6 +81,7 @@ class MlflowLog:
         self._retry = threading.Event()
         self._stopping = False
         self._status: MlflowStatus | None = None
+        self._error: str | None = None
         self._tagged: str | None = None
         self.points = MlflowPoints(paths.mlflow_points, self.notify)
         """The sink for the run's curves."""
@@ -106,13 +110,15 @@ class MlflowLog:
         self._retry.set()
         return self._idle.wait(timeout_seconds)
 
-    def close(self, timeout_seconds: float, status: MlflowStatus) -> bool:
+    def close(
+        self, timeout_seconds: float, status: MlflowStatus, error_message: str | None = None
+    ) -> bool:
         """Hand over what is left, within the time given, and end; returns whether all of it went.
 
-        An MLflow run that is our own is said to be ``status`` from now on.
+        An MLflow run that is our own is said to be ``status`` from now on, for the reason given.
         """
         finished = self.drain(timeout_seconds)
-        self._status = status
+        self._status, self._error = status, error_message
         self._stopping = True
         self._wake.set()
         self._retry.set()
@@ -211,13 +217,23 @@ class MlflowLog:
             run.client.set_tag(run.run_id, "best_checkpoint", path)
             self._tagged = path
 
+    def _tell_error(self, run: OpenRun) -> None:
+        """What ended it, in place of what ended it the time before."""
+        if self._error is not None:
+            run.client.set_tag(run.run_id, _ERROR_TAG, masked(self._error)[:_LONGEST_TAG])
+        elif _ERROR_TAG in run.client.get_run(run.run_id).data.tags:
+            run.client.delete_tag(run.run_id, _ERROR_TAG)
+
     def _end_run(self) -> None:
         """Say in MLflow that nobody is training any more; a caller's run is the caller's to end."""
         run, status = self._run, self._status
         if run is None or status is None or self._store.active_run is not None or self.last_error:
             return
         try:
+            self._tell_error(run)
             run.client.set_tag(run.run_id, "state", _STATES[status])
+            for log in sorted(self._paths.logs.glob("*.log")):
+                run.client.log_artifact(run.run_id, str(log), self._paths.relative(log.parent))
             run.client.set_terminated(run.run_id, status)
         except mlflow_errors() as e:
             logger.warning("MLflow run %s stays open: %s", run.run_id, masked(str(e)))
