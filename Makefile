@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train test test-minimum soak check docs bench clean help
+.PHONY: setup train test test-gpu test-minimum soak check docs bench clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ check: setup  ## ruff and mypy
 
 test: check  ## everything that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-gpu: setup  ## the tests that need a GPU; says so where there is none
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 soak: setup  ## the long form of the durability proof, the gate on it, and the lowest versions: hours
 	$(BIN)/python -m tests.durability.soak
