@@ -43,7 +43,7 @@ ROOMS = {
         "saver",
     ],
     "training": [
-        "process progress courses",
+        "process profiling progress courses",
         "play display judging",
         "agent compiling mlflow_description run_plan way_back",
         "from_replica",
