@@ -403,7 +403,7 @@ MUTANTS = [
     Mutant("replica: a held file is a link of its own", "replica/spool.py", "            disk.hard_link(path, link)\n", "            return path\n", REPLICA),
     Mutant("replica: seal of a record", "replica/records.py", "    if _seal(fields) != record.seal:", "    if False:", REPLICA),
     Mutant("replica: a record of its place", "replica/records.py", "    if record.position != position:", "    if False:", REPLICA),
-    Mutant("replica: digest of what is restored", "replica/restoring.py", "            if digest != (file.size, file.sha256):", "            if False:", REPLICA),
+    Mutant("replica: digest of what is restored", "replica/fetching.py", "            if digest != (file.size, file.sha256):", "            if False:", REPLICA),
     Mutant("replica: a store out of reach is no damage", "replica/restoring.py", "            except _STOP:\n                raise\n", "", REPLICA),
     Mutant("replica: a restored commit comes last", "replica/restoring.py", "            self._fill(record, self._placing(record, damaged))\n", "            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))\n            self._fill(record, self._placing(record, damaged))\n", REPLICA),
     Mutant("replica: nothing here is overwritten", "replica/restoring.py", "    if known.commits or known.unreadable:", "    if False:", REPLICA),
