@@ -21,6 +21,7 @@ from alphatriangle.cli.common import (
     console_for,
     persistence,
     print_json,
+    print_problem,
     reported_errors,
     what_goes_on,
 )
@@ -66,7 +67,8 @@ def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = 
         if as_json:
             print_json([{**run._asdict(), "replica": copies[run.name]} for run in runs])
         elif runs:
-            console_for(as_json).print(runs_table(runs, copies))
+            console = console_for(as_json)
+            console.print(runs_table(runs, copies, console.width))
         else:
             console_for(as_json).print(
                 f"no runs in {config.root_data_dir} yet; "
@@ -138,9 +140,9 @@ def show_run(
             text = f"{name}  {tensor['dtype']} {tensor['shape']}  {megabytes(tensor['bytes'])}"
             console.print(text, highlight=False, markup=False, soft_wrap=True)
         for rejected in facts["rejected_commits"]:
-            console.print(f"passed over   {rejected['reason']}", style="red", soft_wrap=True)
+            print_problem(console, f"passed over   {rejected['reason']}")
         for recording in facts["damaged_recordings"]:
-            console.print(f"games lost    {recording['reason']}", style="red", soft_wrap=True)
+            print_problem(console, f"games lost    {recording['reason']}")
 
 
 def _repeat_command(configs: Path, facts: dict[str, Any]) -> str:
@@ -162,8 +164,11 @@ def verify_run(
         typer.Option(help="Check the copy at this URL.", show_default="the one that the run has"),
     ] = None,
     read_data: Annotated[
-        str, typer.Option(help="With --replica: the share of its bytes to read, as 5%.")
-    ] = "100%",
+        str | None,
+        typer.Option(
+            help="Of a replica: the share of its bytes to read, as 5%.", show_default="all"
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -188,6 +193,10 @@ def verify_run(
             paths = existing(persistence(data_dir), run)
             verify_replica_of(paths, url, read_data, as_json=as_json)
             return
+        if read_data is not None:
+            raise UsageError(
+                "--read-data is for replicas, with --replica or --url; here all is read"
+            )
         from alphatriangle.data.commits.files import list_commits
         from alphatriangle.data.path_manager import existing_run
         from alphatriangle.data.runs.inspection import check_files, unsound_commits
@@ -224,7 +233,7 @@ def verify_run(
             )
         else:
             for problem in problems:
-                console.print(problem, style="red", highlight=False, soft_wrap=True)
+                print_problem(console, problem)
             console.print(
                 f"{len(known.commits)} commits, {len(checks)} files, {megabytes(size)}: "
                 + (f"{len(problems)} problems" if problems else "all sound"),
@@ -290,10 +299,10 @@ def explain_resume(
             text = f"commit {facts['commit']} (step {facts['step']}, {facts['created_at']})"
             console.print(text, highlight=False, markup=False, soft_wrap=True)
             for rejected in facts["passed_over"]:
-                console.print(f"passed over: {rejected['reason']}", style="red", soft_wrap=True)
+                print_problem(console, f"passed over: {rejected['reason']}")
             for recording in facts["damaged_recordings"]:
                 text = f"recorded games are lost: {recording['reason']}"
-                console.print(text, style="red", soft_wrap=True)
+                print_problem(console, text)
 
 
 @app.command("compare")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
@@ -20,6 +19,7 @@ from alphatriangle.data.replica.layout import Layout, ObjectPlace
 from alphatriangle.data.replica.records import StoredObject
 from alphatriangle.data.storage import fs
 from alphatriangle.data.stores.store import Store, StoreError, StoreUnavailableError
+from alphatriangle.utils.interrupting import pool
 
 _AT_A_TIME: Final = 8
 _ATTEMPTS: Final = 3
@@ -44,17 +44,17 @@ class Fetcher:
     def files(self, files: Sequence[CommittedFile], place: Callable[[CommittedFile], None]) -> None:
         """Let ``place`` have each of the files, several at a time, the largest first."""
         order = sorted(files, key=lambda file: file.size, reverse=True)
-        with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="restore") as threads:
-            jobs = [threads.submit(place, file) for file in order]
-            try:
-                for job in jobs:
-                    job.result()
-            except BaseException:
-                self._is_left = True
-                threads.shutdown(wait=True, cancel_futures=True)
-                raise
-            finally:
-                self._is_left = False
+        try:
+            with pool(_AT_A_TIME, "restore") as threads:
+                jobs = [threads.submit(place, file) for file in order]
+                try:
+                    for job in jobs:
+                        job.result()
+                except BaseException:
+                    self._is_left = True
+                    raise
+        finally:
+            self._is_left = False
 
     def file(self, place: ObjectPlace, file: CommittedFile, path: Path) -> None:
         """Have a file; it is not downloaded where it is there already.

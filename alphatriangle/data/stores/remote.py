@@ -31,6 +31,7 @@ from alphatriangle.data.stores.store import (
     StoreError,
     StoreUnavailableError,
 )
+from alphatriangle.utils.interrupting import interruptible
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -278,7 +279,7 @@ class RemoteStore:
     def _ask(self, doing: str, call: Callable[[], Result]) -> Result:
         """The one border to ``obstore``."""
         try:
-            return call()
+            return interruptible(call)
         except BaseException as e:
             if isinstance(e, StoreError) or not is_foreign(e):
                 raise
