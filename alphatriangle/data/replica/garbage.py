@@ -29,6 +29,8 @@ GRACE_SECONDS: Final = 3600.0
 """So long a reader may take over a commit that is dropped meanwhile."""
 _BATCH: Final = 16
 """Commits that are removed together: a round of it takes a handful of requests."""
+_READS: Final = 32
+"""Commits that a round reads at most of those that it does not know yet; the next goes on."""
 _ORPHAN_SECONDS: Final = 7 * 86_400.0
 """So long what a fenced writer has put stays, in case somebody wants it."""
 
@@ -68,6 +70,8 @@ class GarbageCollector:
         self._clock = clock
         self._since: dict[Position, float] = {}
         self._records: dict[Position, _Places] = {}
+        self._not_before = 0.0
+        """No round until then, since a commit that is kept cannot be read."""
         self.is_denied = False
         """Whether nothing may be removed there: then somebody else has to."""
         self._date_inherited()
@@ -93,16 +97,23 @@ class GarbageCollector:
             return 0
         waiting = [d for d in publisher.dropped if d.position not in publisher.collected]
         due = [d for d in waiting if now - self._since.setdefault(d.position, now) >= GRACE_SECONDS]
-        if len(due) < least or not due:
+        if len(due) < least or not due or now < self._not_before:
             return 0
         if self.is_denied:
             publisher.collected.update(d.position for d in due)
             return 0
+        due = due[:_READS]
+        unknown = [h.position for h in publisher.holds if h.position not in self._records]
         try:
-            needed = {h.position: self._places(h.position).all for h in publisher.holds}
+            for position in unknown[:_READS]:
+                self._places(position)
         except CorruptReplicaError as e:
             logger.warning("nothing is removed from the replica: %s", e)
+            self._not_before = now + GRACE_SECONDS
             return 0
+        if len(unknown) > _READS:
+            return 0
+        needed = {h.position: self._places(h.position).all for h in publisher.holds}
         removable = {d.position: self._removable(d.position) for d in due}
         doomed = garbage(removable, needed, {**removable, **needed})
         if publisher.has_successor():
