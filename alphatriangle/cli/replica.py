@@ -139,6 +139,36 @@ def pull_run(
         restore_from_url(url, step, run_name, data_dir, as_json=as_json)
 
 
+def prune_replica(run: str, config: PersistenceConfig, *, apply: bool, as_json: bool) -> None:
+    """Say what a replica holds that no commit of it names, or remove it, and say so."""
+    from alphatriangle.data.errors import FencedError
+    from alphatriangle.data.path_manager import existing_run
+    from alphatriangle.data.replica.once import look_for_orphans, sweep
+
+    paths = existing_run(config, run)
+    url = _url_of(paths)
+    try:
+        if apply:
+            found = sweep(config, run, url, _keep_rules(paths, config))
+        else:
+            found = look_for_orphans(config, run, url)
+    except FencedError as e:
+        raise FailedError(str(e)) from e
+    if found.missing:
+        raise FailedError(
+            f"nothing was removed: {url} lacks {len(found.missing)} objects that it needs; "
+            f"{command('runs', 'verify', run, '--replica')} says which"
+        )
+    count, size = len(found.objects), found.size
+    if as_json:
+        print_json({"run": run, "replica": url, "applied": apply, "objects": count, "bytes": size})
+        return
+    verb = "removed" if apply else "would remove"
+    typer.echo(f"{url}: {verb} {count} objects that no commit names, {megabytes(size)}")
+    if count and not apply:
+        typer.echo("nothing was removed; --apply does it")
+
+
 def drill_run(
     run: Run,
     url: Url = None,

@@ -27,6 +27,7 @@ from alphatriangle.cli.common import (
 )
 from alphatriangle.cli.help import App
 from alphatriangle.cli.replica import (
+    prune_replica,
     replica_in_list,
     restore_from_url,
     verify_replica_of,
@@ -352,13 +353,19 @@ def compare_runs(
 @app.command("prune")
 def prune_run(
     run: Run,
-    keep_last: Annotated[int, typer.Option(min=1, help="Newest commits to keep.")] = 1,
+    keep_last: Annotated[
+        int | None, typer.Option(min=1, help="Newest commits to keep.", show_default="1")
+    ] = None,
     keep_every_steps: Annotated[
         int | None, typer.Option(min=1, help="Keep commits at multiples of this step.")
     ] = None,
     keep_days: Annotated[
         float | None, typer.Option(min=0.0, help="Keep commits younger than so many days.")
     ] = None,
+    replica: Annotated[
+        bool,
+        typer.Option("--replica", help="Of the copy elsewhere, what no commit there names."),
+    ] = False,
     apply: Annotated[
         bool, typer.Option("--apply/--dry-run", help="Really remove, or only say.")
     ] = False,
@@ -371,11 +378,16 @@ def prune_run(
     The newest, the best and pinned commits always stay. Safe while the run is training. --apply
     refuses when the newest commit is not sound: an older one may be needed.
 
+    A replica drops commits by itself. What machines that were lost have left there in the middle of
+    a commit goes with --replica --apply, a week later, while the run is not training.
+
     Example:
 
       alphatriangle runs prune first --keep-last 2 --apply
+      alphatriangle runs prune first --replica --apply
 
-    Exit codes: 0 done; 2 no such run, or its newest commit is damaged.
+    Exit codes: 0 done; 1 the replica is another writer's, or damaged; 2 no such run, its newest
+    commit is damaged, or its replica cannot be reached.
     """
     with reported_errors(debug):
         from alphatriangle.data.commits.known import KnownCommits
@@ -383,13 +395,18 @@ def prune_run(
         from alphatriangle.data.path_manager import existing_run
 
         config = persistence(data_dir)
+        if replica:
+            if (keep_last, keep_every_steps, keep_days) != (None, None, None):
+                raise UsageError("--replica keeps what the run's settings keep: no --keep-... here")
+            prune_replica(run, config, apply=apply, as_json=as_json)
+            return
         paths = existing_run(config, run)
         find_commit(paths, None)
         if apply:
             _check_newest(paths, config)
         plan = plan_pruning(
             KnownCommits(paths),
-            keep_last=keep_last,
+            keep_last=keep_last or 1,
             keep_every_steps=keep_every_steps,
             keep_days=keep_days,
         )

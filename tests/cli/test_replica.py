@@ -118,3 +118,28 @@ def test_ctrl_c_waits_for_no_store_that_hangs(
         assert time.monotonic() - begin < 8
         connection.close()
     assert process.returncode not in (0, 2)
+
+
+def test_what_lost_machines_have_left_in_a_replica_can_be_removed(
+    handed_over: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """A week later, and nothing else; also where no commit has been made since."""
+    store, data = handed_over
+    (objects,) = store.rglob("objects")
+    orphans = [objects / ("0" * 64), objects / ("1" * 64)]
+    for orphan in orphans:
+        orphan.write_bytes(b"...")
+    os.utime(orphans[0], (1e9, 1e9))
+    prune = ["runs", "prune", "tiny", "--replica", *data]
+    said = CliRunner().invoke(app, prune)
+    assert said.exit_code == 0, said.output
+    assert "would remove 1 objects" in said.stdout
+    assert orphans[0].exists()
+    refused = CliRunner().invoke(app, [*prune, "--keep-last", "2"])
+    assert refused.exit_code == 2
+    done = CliRunner().invoke(app, [*prune, "--apply"])
+    assert done.exit_code == 0, done.output
+    assert "removed 1 objects" in done.stdout
+    assert [orphan.exists() for orphan in orphans] == [False, True]
+    assert CliRunner().invoke(app, ["runs", "verify", "tiny", "--replica", *data]).exit_code == 0
+    assert CliRunner().invoke(app, ["runs", "drill", "tiny", *data]).exit_code == 0
