@@ -407,6 +407,9 @@ MUTANTS = [
     Mutant("replica: a store out of reach is no damage", "replica/restoring.py", "            except _STOP:\n                raise\n", "", REPLICA),
     Mutant("replica: a restored commit comes last", "replica/restoring.py", "            self._fill(record, self._placing(record, damaged))\n", "            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))\n            self._fill(record, self._placing(record, damaged))\n", REPLICA),
     Mutant("replica: nothing here is overwritten", "replica/restoring.py", "    if known.commits or known.unreadable:", "    if False:", REPLICA),
+    Mutant("replica: a store that has forgotten is no new one", "replica/claims.py", "            raise _forgotten(reader)\n", "            pass\n", "tests/cli/test_replica.py"),
+    Mutant("replica: a number that is missing is looked past", "replica/protocol.py", "        return exists(number) or exists(number + 1)", "        return exists(number)", REPLICA),
+    Mutant("replica: what was just put is no orphan", "replica/sweeping.py", "        if not is_needed and age >= (GRACE_SECONDS if is_own else _ORPHAN_SECONDS):", "        if not is_needed:", REPLICA),
     Mutant("replica: damaged commits are not built on", "replica/session.py", "        publisher.forget(places)\n", "", REPLICA),
     Mutant(
         "paths of committed files",
