@@ -158,7 +158,7 @@ def _requests(state: TrainingState, config: Config, proxy: FaultProxy) -> list[R
 def _restoring(config: Config, folder: Path) -> list[Result]:
     store = open_store(f"s3://{BUCKET}/bench")
     ours, plain, size = [], [], 0
-    for number in range(3):
+    for number in range(5):
         persistence = config.persistence.model_copy(update={"root_data_dir": folder / f"{number}"})
         begin = time.perf_counter()
         size = restore_replica(persistence, store, "bench").bytes_downloaded

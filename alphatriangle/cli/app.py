@@ -17,6 +17,7 @@ from alphatriangle.cli.play import play
 from alphatriangle.cli.report import report
 from alphatriangle.cli.train import train
 from alphatriangle.cli.watch import watch
+from alphatriangle.utils.interrupting import end_without_those_left_behind
 from alphatriangle.utils.terminal import make_streams_readable
 
 app = App(
@@ -69,6 +70,9 @@ def main() -> None:
         arguments = [word for word in arguments if word != "--no-color"]
     try:
         app(arguments)
+    except SystemExit as e:
+        end_without_those_left_behind(e.code if isinstance(e.code, int) else 1)
+        raise
     finally:
         # The interpreter would look through all of torch for cycles once more: half a second.
         gc.freeze()

@@ -83,6 +83,11 @@ def console_for(as_json: bool = False) -> Console:
     return _Console(stderr=as_json)
 
 
+def print_problem(console: Console, text: str) -> None:
+    """A line about something that is wrong, as it is."""
+    console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
 def what_goes_on(run: str, data_dir: Path | None) -> str:
     """What trains ``run`` further: the command, or the program of somebody else's loop."""
     from alphatriangle.data.runs.summary import has_settings

@@ -19,6 +19,7 @@ from alphatriangle.cli.common import (
     console_for,
     persistence,
     print_json,
+    print_problem,
     reported_errors,
     what_goes_on,
 )
@@ -69,12 +70,15 @@ def show_replica(
             console.print(f"{name:<13} {text}", highlight=False, markup=False, soft_wrap=True)
         for passed in facts.unreadable:
             text = f"unreadable    commit {passed.position}: {passed.reason}"
-            console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+            print_problem(console, text)
 
 
 def push_run(
     run: Run,
     url: Annotated[str, typer.Argument(help="Of a bucket or folder: s3://bucket/folder.")],
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Begin again where it was emptied on purpose.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -98,7 +102,7 @@ def push_run(
         config = persistence(data_dir)
         rules = _keep_rules(existing_run(config, run), config)
         try:
-            state = push(config, run, url, rules)
+            state = push(config, run, url, rules, anew=anew)
         except FencedError as e:
             raise FailedError(str(e)) from e
         assert state.acknowledged is not None
@@ -135,6 +139,36 @@ def pull_run(
         restore_from_url(url, step, run_name, data_dir, as_json=as_json)
 
 
+def prune_replica(run: str, config: PersistenceConfig, *, apply: bool, as_json: bool) -> None:
+    """Say what a replica holds that no commit of it names, or remove it, and say so."""
+    from alphatriangle.data.errors import FencedError
+    from alphatriangle.data.path_manager import existing_run
+    from alphatriangle.data.replica.once import look_for_orphans, sweep
+
+    paths = existing_run(config, run)
+    url = _url_of(paths)
+    try:
+        if apply:
+            found = sweep(config, run, url, _keep_rules(paths, config))
+        else:
+            found = look_for_orphans(config, run, url)
+    except FencedError as e:
+        raise FailedError(str(e)) from e
+    if found.missing:
+        raise FailedError(
+            f"nothing was removed: {url} lacks {len(found.missing)} objects that it needs; "
+            f"{command('runs', 'verify', run, '--replica')} says which"
+        )
+    count, size = len(found.objects), found.size
+    if as_json:
+        print_json({"run": run, "replica": url, "applied": apply, "objects": count, "bytes": size})
+        return
+    verb = "removed" if apply else "would remove"
+    typer.echo(f"{url}: {verb} {count} objects that no commit names, {megabytes(size)}")
+    if count and not apply:
+        typer.echo("nothing was removed; --apply does it")
+
+
 def drill_run(
     run: Run,
     url: Url = None,
@@ -161,6 +195,8 @@ def drill_run(
         from alphatriangle.data.replica.drill import drill
 
         config = persistence(data_dir)
+        if to is not None and not to.is_dir():
+            raise UsageError(f"--to {to}: there is no such folder")
         found = drill(config, run, url or _url_of(existing_run(config, run)), to)
         if as_json:
             rejected = [r.model_dump() for r in found.rejected]
@@ -188,7 +224,7 @@ def _tell_drill(console: Console, found: Any) -> None:
     for name, text in lines.items():
         console.print(f"{name:<13} {text}", highlight=False, markup=False, soft_wrap=True)
     for rejected in found.rejected:
-        console.print(f"passed over   {rejected.path}: {rejected.reason}", style="red")
+        print_problem(console, f"passed over   {rejected.path}: {rejected.reason}")
 
 
 def restore_from_url(
@@ -209,10 +245,10 @@ def restore_from_url(
     console = console_for(as_json)
     for rejected in restored.rejected:
         text = f"passed over {rejected.path}: {rejected.reason}"
-        console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        print_problem(console, text)
     for file in restored.damaged:
         text = f"lost, but no part of the training state: {file.path}: {file.reason}"
-        console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        print_problem(console, text)
     text = (
         f"run {made!r} is here at step {restored.commit.global_step} "
         f"({megabytes(restored.bytes_downloaded)}); "
@@ -346,13 +382,13 @@ def _as_dict(run: str, facts: ReplicaFacts) -> dict[str, Any]:
 
 
 def verify_replica_of(
-    paths: PathManager, url: str | None, read_data: str, *, as_json: bool
+    paths: PathManager, url: str | None, read_data: str | None, *, as_json: bool
 ) -> None:
     """Check the replica of a run, and say so."""
     from alphatriangle.data.replica.looking import verify_elsewhere
 
     where, run = url or _url_of(paths), paths.run_name
-    found = verify_elsewhere(paths, where, _share(read_data))
+    found = verify_elsewhere(paths, where, 1.0 if read_data is None else _share(read_data))
     problems = [damage.reason for damage in found.damaged]
     if as_json:
         facts = {"commits": found.commits, "objects": found.objects, "bytes_read": found.bytes_read}
@@ -360,7 +396,7 @@ def verify_replica_of(
     else:
         console = console_for(as_json)
         for problem in problems:
-            console.print(problem, style="red", highlight=False, markup=False, soft_wrap=True)
+            print_problem(console, problem)
         console.print(
             f"{where}: {found.commits} commits, {found.objects} objects, "
             f"{megabytes(found.bytes_read)} read: "

@@ -21,11 +21,13 @@ from alphatriangle.cli.common import (
     console_for,
     persistence,
     print_json,
+    print_problem,
     reported_errors,
     what_goes_on,
 )
 from alphatriangle.cli.help import App
 from alphatriangle.cli.replica import (
+    prune_replica,
     replica_in_list,
     restore_from_url,
     verify_replica_of,
@@ -66,7 +68,8 @@ def list_runs(data_dir: DataDir = None, as_json: AsJson = False, debug: Debug = 
         if as_json:
             print_json([{**run._asdict(), "replica": copies[run.name]} for run in runs])
         elif runs:
-            console_for(as_json).print(runs_table(runs, copies))
+            console = console_for(as_json)
+            console.print(runs_table(runs, copies, console.width))
         else:
             console_for(as_json).print(
                 f"no runs in {config.root_data_dir} yet; "
@@ -138,9 +141,9 @@ def show_run(
             text = f"{name}  {tensor['dtype']} {tensor['shape']}  {megabytes(tensor['bytes'])}"
             console.print(text, highlight=False, markup=False, soft_wrap=True)
         for rejected in facts["rejected_commits"]:
-            console.print(f"passed over   {rejected['reason']}", style="red", soft_wrap=True)
+            print_problem(console, f"passed over   {rejected['reason']}")
         for recording in facts["damaged_recordings"]:
-            console.print(f"games lost    {recording['reason']}", style="red", soft_wrap=True)
+            print_problem(console, f"games lost    {recording['reason']}")
 
 
 def _repeat_command(configs: Path, facts: dict[str, Any]) -> str:
@@ -162,8 +165,11 @@ def verify_run(
         typer.Option(help="Check the copy at this URL.", show_default="the one that the run has"),
     ] = None,
     read_data: Annotated[
-        str, typer.Option(help="With --replica: the share of its bytes to read, as 5%.")
-    ] = "100%",
+        str | None,
+        typer.Option(
+            help="Of a replica: the share of its bytes to read, as 5%.", show_default="all"
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -188,6 +194,10 @@ def verify_run(
             paths = existing(persistence(data_dir), run)
             verify_replica_of(paths, url, read_data, as_json=as_json)
             return
+        if read_data is not None:
+            raise UsageError(
+                "--read-data is for replicas, with --replica or --url; here all is read"
+            )
         from alphatriangle.data.commits.files import list_commits
         from alphatriangle.data.path_manager import existing_run
         from alphatriangle.data.runs.inspection import check_files, unsound_commits
@@ -224,7 +234,7 @@ def verify_run(
             )
         else:
             for problem in problems:
-                console.print(problem, style="red", highlight=False, soft_wrap=True)
+                print_problem(console, problem)
             console.print(
                 f"{len(known.commits)} commits, {len(checks)} files, {megabytes(size)}: "
                 + (f"{len(problems)} problems" if problems else "all sound"),
@@ -290,10 +300,10 @@ def explain_resume(
             text = f"commit {facts['commit']} (step {facts['step']}, {facts['created_at']})"
             console.print(text, highlight=False, markup=False, soft_wrap=True)
             for rejected in facts["passed_over"]:
-                console.print(f"passed over: {rejected['reason']}", style="red", soft_wrap=True)
+                print_problem(console, f"passed over: {rejected['reason']}")
             for recording in facts["damaged_recordings"]:
                 text = f"recorded games are lost: {recording['reason']}"
-                console.print(text, style="red", soft_wrap=True)
+                print_problem(console, text)
 
 
 @app.command("compare")
@@ -343,13 +353,19 @@ def compare_runs(
 @app.command("prune")
 def prune_run(
     run: Run,
-    keep_last: Annotated[int, typer.Option(min=1, help="Newest commits to keep.")] = 1,
+    keep_last: Annotated[
+        int | None, typer.Option(min=1, help="Newest commits to keep.", show_default="1")
+    ] = None,
     keep_every_steps: Annotated[
         int | None, typer.Option(min=1, help="Keep commits at multiples of this step.")
     ] = None,
     keep_days: Annotated[
         float | None, typer.Option(min=0.0, help="Keep commits younger than so many days.")
     ] = None,
+    replica: Annotated[
+        bool,
+        typer.Option("--replica", help="Of the copy elsewhere, what no commit there names."),
+    ] = False,
     apply: Annotated[
         bool, typer.Option("--apply/--dry-run", help="Really remove, or only say.")
     ] = False,
@@ -362,11 +378,16 @@ def prune_run(
     The newest, the best and pinned commits always stay. Safe while the run is training. --apply
     refuses when the newest commit is not sound: an older one may be needed.
 
+    A replica drops commits by itself. What machines that were lost have left there in the middle of
+    a commit goes with --replica --apply, a week later, while the run is not training.
+
     Example:
 
       alphatriangle runs prune first --keep-last 2 --apply
+      alphatriangle runs prune first --replica --apply
 
-    Exit codes: 0 done; 2 no such run, or its newest commit is damaged.
+    Exit codes: 0 done; 1 the replica is another writer's, or damaged; 2 no such run, its newest
+    commit is damaged, or its replica cannot be reached.
     """
     with reported_errors(debug):
         from alphatriangle.data.commits.known import KnownCommits
@@ -374,13 +395,18 @@ def prune_run(
         from alphatriangle.data.path_manager import existing_run
 
         config = persistence(data_dir)
+        if replica:
+            if (keep_last, keep_every_steps, keep_days) != (None, None, None):
+                raise UsageError("--replica keeps what the run's settings keep: no --keep-... here")
+            prune_replica(run, config, apply=apply, as_json=as_json)
+            return
         paths = existing_run(config, run)
         find_commit(paths, None)
         if apply:
             _check_newest(paths, config)
         plan = plan_pruning(
             KnownCommits(paths),
-            keep_last=keep_last,
+            keep_last=keep_last or 1,
             keep_every_steps=keep_every_steps,
             keep_days=keep_days,
         )

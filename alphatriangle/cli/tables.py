@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
 from rich.table import Table
 
 if TYPE_CHECKING:
     from alphatriangle.data.runs.summary import RunSummary
     from alphatriangle.training.judging.evaluation import PlayerScore
+
+_FIRST_LEFT_OUT: Final = ("best", "games", "size", "score", "replica", "saved", "step", "state")
+_LEAST_REPLICA: Final = 9
 
 
 def scores_table(
@@ -42,29 +46,44 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def runs_table(runs: Sequence[RunSummary], copies: Mapping[str, str | None]) -> Table:
-    """One line a run; fits 80 columns, but for what ``copies`` tell of replicas: run -> where."""
+def runs_table(
+    runs: Sequence[RunSummary], copies: Mapping[str, str | None], width: int = 80
+) -> Table:
+    """One line a run; fits 80 columns, but for what ``copies`` tell of replicas: run -> where.
+
+    Where there are fewer than it needs columns are left out: names of runs are never cut short.
+    """
+    columns: dict[str, list[str]] = {"run": [run.name for run in runs]}
+    columns["state"] = [run.state for run in runs]
+    targets = ["" if run.target_steps is None else f"/{run.target_steps}" for run in runs]
+    columns["step"] = [f"{run.step}{target}" for run, target in zip(runs, targets, strict=True)]
+    columns["games"] = [str(run.episodes) for run in runs]
+    columns["score"] = [_number(run.score) for run in runs]
+    columns["best"] = [_number(run.best_score) for run in runs]
+    columns["size"] = [megabytes(run.size_bytes) for run in runs]
+    columns["saved"] = [
+        ago(time.time() - run.last_commit_ns / 1e9) if run.last_commit_ns else "never"
+        for run in runs
+    ]
+    if any(copies.values()):
+        columns["replica"] = [copies[run.name] or "-" for run in runs]
+    widths = {name: max(map(cell_len, [name, *cells])) for name, cells in columns.items()}
+    # What a replica holds may be wrapped.
+    widths["replica"] = min(widths.get("replica", 0), _LEAST_REPLICA)
+    for name in _FIRST_LEFT_OUT:
+        if sum(widths[name] + 1 for name in columns) - 1 <= width:
+            break
+        columns.pop(name, None)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("run", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for name in ("step", "games", "score", "best", "size", "saved"):
-        table.add_column(name, justify="right", no_wrap=True)
-    is_replicated = any(copies.values())
-    if is_replicated:
-        table.add_column("replica")
-    for run in runs:
-        target = "" if run.target_steps is None else f"/{run.target_steps}"
-        table.add_row(
-            run.name,
-            run.state,
-            f"{run.step}{target}",
-            str(run.episodes),
-            _number(run.score),
-            _number(run.best_score),
-            megabytes(run.size_bytes),
-            ago(time.time() - run.last_commit_ns / 1e9) if run.last_commit_ns else "never",
-            *([copies[run.name] or "-"] if is_replicated else []),
-        )
+    for name in columns:
+        if name == "run":
+            table.add_column(name, no_wrap=True, min_width=widths[name])
+        elif name == "replica":
+            table.add_column(name)
+        else:
+            table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     return table
 
 

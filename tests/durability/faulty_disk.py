@@ -82,6 +82,11 @@ class FaultyDisk(Disk):
         self.fault.check()
         return super().open(path)
 
+    def reserve(self, file: IO[bytes], size: int) -> None:
+        if size:
+            self.fault.check()
+        super().reserve(file, size)
+
     def sync(self, file: IO[bytes]) -> None:
         self.fault.check()
         super().sync(file)

@@ -221,16 +221,19 @@ class PersistenceOfAnyRows(Persistence):
     kind = GenericTraining
 
 
-def _settings(kind: type[AnyTraining]) -> settings:
+def settings_of(examples: int, steps: int) -> settings:
+    """The same tries each time, but for the long form."""
     return settings(
-        max_examples=budget(12, 300, kind.share),
-        stateful_step_count=budget(12, 30),
+        max_examples=examples,
+        stateful_step_count=steps,
         deadline=None,
         derandomize=not SOAK,
     )
 
 
 TestPersistence = Persistence.TestCase
-TestPersistence.settings = _settings(Training)
+TestPersistence.settings = settings_of(budget(12, 300), budget(12, 30))
 TestPersistenceOfAnyRows = PersistenceOfAnyRows.TestCase
-TestPersistenceOfAnyRows.settings = _settings(GenericTraining)
+TestPersistenceOfAnyRows.settings = settings_of(
+    budget(12, 300, GenericTraining.share), budget(12, 30)
+)

@@ -45,6 +45,8 @@ _COMMITS: Final = "commits"
 _RUN_INFO: Final = "run.json"
 _LARGEST_RECORD: Final = 64 << 20  # bytes
 _CHUNK: Final = 1 << 20
+_LOOKS: Final = 5
+"""How often MLflow is looked through that changes meanwhile."""
 _GONE: Final = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # What makes a commit one that is passed over. All else would be the same for an older one.
 _UNSOUND: Final = (CorruptFileError, UnsafePickleError, UnsupportedFormatError)
@@ -82,22 +84,28 @@ def restore_from_mlflow(
     paths = PathManager(config, new_name or "restored")
     source = _open(choose_store(config.mlflow_tracking_uri, paths.mlruns), run_id)
     fs.make_folder(paths.root)
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=paths.root) as folder:
-        artifacts = _Artifacts(source, Path(folder))
-        known = artifacts.commits()
-        rejected = [] if step is not None else list(known.unreadable)
-        if not known.commits and not known.unreadable:
-            raise CheckpointNotFoundError(f"{source.where} has no commit of a run")
-        wanted = known if step is None else of_step(known, str(source.where), step)
-        info, configs = artifacts.run_info(), artifacts.configs(config.config_filename)
-        for stored in wanted.commits:
-            origin = Origin(stored.commit.run_name, stored.commit, info, configs)
-            try:
-                made = make_run(config, new_name or origin.run_name, origin, artifacts.place)
-                return Restored(made, rejected)
-            except _UNSOUND as e:
-                rejected.append(RejectedCommit(path=str(stored.path), reason=str(e)))
-                logger.warning("commit %s is passed over: %s", stored.path, e)
+    for look in range(_LOOKS):
+        with tempfile.TemporaryDirectory(prefix=".restore-", dir=paths.root) as folder:
+            artifacts = _Artifacts(source, Path(folder))
+            known = artifacts.commits()
+            rejected = [] if step is not None else list(known.unreadable)
+            if not known.commits and not known.unreadable:
+                raise CheckpointNotFoundError(f"{source.where} has no commit of a run")
+            wanted = known if step is None else of_step(known, str(source.where), step)
+            info, configs = artifacts.run_info(), artifacts.configs(config.config_filename)
+            for stored in wanted.commits:
+                origin = Origin(stored.commit.run_name, stored.commit, info, configs)
+                try:
+                    made = make_run(config, new_name or origin.run_name, origin, artifacts.place)
+                    return Restored(made, rejected)
+                except _UNSOUND as e:
+                    # A training has removed what was kept no more: nothing older stands in for it.
+                    if look < _LOOKS - 1 and artifacts.have_changed():
+                        break
+                    rejected.append(RejectedCommit(path=str(stored.path), reason=str(e)))
+                    logger.warning("commit %s is passed over: %s", stored.path, e)
+            else:
+                break
     reasons = "\n  ".join(r.reason for r in rejected)
     raise NoSoundCommitError(
         f"{source.where} has {len(rejected)} commits and none is sound:\n  {reasons}"
@@ -187,6 +195,10 @@ class _Artifacts:
                         names.add(item.path)
         return names
 
+    def have_changed(self) -> bool:
+        """Whether MLflow holds other artifacts than at first."""
+        return self._list() != self._names
+
     def _fetch(self, name: str) -> Path:
         """A file with the content of an artifact, unchecked."""
         if self._source.folder is not None:
@@ -251,7 +263,13 @@ class _Artifacts:
                 raise FileNotFoundError(file.path)
             raise CorruptCommitError(self._source.where / file.path, "MLflow does not have it")
         source = self._fetch(file.path)
-        with disk.open(source) as content, disk.create(target) as copy:
+        try:
+            content = disk.open(source)
+        except FileNotFoundError as e:
+            raise CorruptCommitError(
+                self._source.where / file.path, "MLflow does not have it any more"
+            ) from e
+        with content, disk.create(target) as copy:
             while chunk := content.read(_CHUNK):
                 copy.write(chunk)
             disk.sync(copy)

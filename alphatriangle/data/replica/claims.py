@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from alphatriangle.data.errors import CorruptReplicaError, DivergedError, FencedError
+from alphatriangle.data.errors import (
+    CorruptReplicaError,
+    DivergedError,
+    FencedError,
+    ReplicaNotFoundError,
+)
 from alphatriangle.data.replica.finding import Found, ReplicaReader
 from alphatriangle.data.replica.layout import Layout, ObjectPlace
 from alphatriangle.data.replica.protocol import (
@@ -27,6 +32,7 @@ from alphatriangle.data.replica.records import (
     RemoteCommit,
     sealed,
 )
+from alphatriangle.data.stores.addresses import run_url
 from alphatriangle.data.stores.store import (
     ObjectExistsError,
     ObjectNotFoundError,
@@ -75,6 +81,7 @@ def claim(store: Store, layout: Layout, history: History, begun: Begun) -> Claim
     Raises:
         DivergedError: they do not; nobody has been fenced, unless a commit came in meanwhile.
         FencedError: others claim it as fast.
+        ReplicaNotFoundError: it has acknowledged commits of this folder and knows nothing of them.
         StoreError: it is out of reach now, and may be claimed.
         UnsupportedFormatError: a newer version wrote to it.
     """
@@ -82,6 +89,8 @@ def claim(store: Store, layout: Layout, history: History, begun: Begun) -> Claim
     nonce = begun.nonce
     for _ in range(_ATTEMPTS):
         found = reader.look()
+        if history.acknowledged is not None and found.epoch < history.acknowledged.epoch:
+            raise _forgotten(reader)
         # Before the claim: who may not go on must not stop the one who may.
         base = find_base(reader, found, history)
         if begun.epoch and begun.epoch == found.epoch:
@@ -173,19 +182,28 @@ def _read_back(store: Store, key: str) -> bytes | None:
         return None
 
 
+def _forgotten(reader: ReplicaReader) -> ReplicaNotFoundError:
+    name, url = reader.layout.run_name, reader.store.url
+    return ReplicaNotFoundError(
+        f"{url} has acknowledged commits of run {name!r} and does not hold them any more: is this "
+        "the right disk or bucket, and is it mounted? Nothing is replicated until it is back; if "
+        f"it was emptied on purpose, {command('runs', 'push', name, url, '--anew')} begins again"
+    )
+
+
 def _diverged(reader: ReplicaReader, what: str) -> DivergedError:
     name, url = reader.layout.run_name, reader.store.url
     return DivergedError(
         f"run {name!r} has another history here than its replica in {url}: {what}, and this "
         "folder does not go on from it. Nothing more is replicated, and nothing was changed there; "
         f"{command('runs', 'fork', name, 'NEW')} goes on from what is here, "
-        f"{command('runs', 'restore', f'{url}/{name}', '--run-name', 'NEW')} from what is there"
+        f"{command('runs', 'restore', run_url(url, name), '--run-name', 'NEW')} from what is there"
     )
 
 
 def _behind(reader: ReplicaReader, what: str) -> DivergedError:
     name, url = reader.layout.run_name, reader.store.url
-    there = f"{url}/{name}"
+    there = run_url(url, name)
     return DivergedError(
         f"the replica of run {name!r} in {url} is ahead of this folder, which it goes on from: "
         f"{what}. Nothing is replicated from here, and nothing was changed there. Move the run's "

@@ -19,28 +19,16 @@ from alphatriangle.data.replica.layout import EpochPlace, Layout, ObjectPlace, P
 from alphatriangle.data.replica.protocol import garbage, may_collect
 from alphatriangle.data.replica.publisher import Publisher
 from alphatriangle.data.replica.records import Dropped, RemoteCommit
-from alphatriangle.data.replica.verifying import check_sizes
+from alphatriangle.data.replica.sweeping import GRACE_SECONDS, Orphans, find_orphans
 from alphatriangle.data.storage.failpoints import failpoint
-from alphatriangle.data.stores.store import Store, StoreDeniedError, StoredObject, StoreError
+from alphatriangle.data.stores.store import Store, StoreDeniedError, StoreError
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS: Final = 3600.0
-"""So long a reader may take over a commit that is dropped meanwhile."""
 _BATCH: Final = 16
 """Commits that are removed together: a round of it takes a handful of requests."""
-_ORPHAN_SECONDS: Final = 7 * 86_400.0
-"""So long what a fenced writer has put stays, in case somebody wants it."""
-
-
-class Sweep(NamedTuple):
-    """What a sweep has found and removed."""
-
-    removed: int
-    freed_bytes: int
-    missing: list[str]
-    """Keys of objects that the replica needs and a list does not show, or with another size; then
-    nothing is removed."""
+_READS: Final = 32
+"""Commits that a round reads at most of those that it does not know yet; the next goes on."""
 
 
 class _Places(NamedTuple):
@@ -68,6 +56,8 @@ class GarbageCollector:
         self._clock = clock
         self._since: dict[Position, float] = {}
         self._records: dict[Position, _Places] = {}
+        self._not_before = 0.0
+        """No round until then, since a commit that is kept cannot be read."""
         self.is_denied = False
         """Whether nothing may be removed there: then somebody else has to."""
         self._date_inherited()
@@ -93,16 +83,23 @@ class GarbageCollector:
             return 0
         waiting = [d for d in publisher.dropped if d.position not in publisher.collected]
         due = [d for d in waiting if now - self._since.setdefault(d.position, now) >= GRACE_SECONDS]
-        if len(due) < least or not due:
+        if len(due) < least or not due or now < self._not_before:
             return 0
         if self.is_denied:
             publisher.collected.update(d.position for d in due)
             return 0
+        due = due[:_READS]
+        unknown = [h.position for h in publisher.holds if h.position not in self._records]
         try:
-            needed = {h.position: self._places(h.position).all for h in publisher.holds}
+            for position in unknown[:_READS]:
+                self._places(position)
         except CorruptReplicaError as e:
             logger.warning("nothing is removed from the replica: %s", e)
+            self._not_before = now + GRACE_SECONDS
             return 0
+        if len(unknown) > _READS:
+            return 0
+        needed = {h.position: self._places(h.position).all for h in publisher.holds}
         removable = {d.position: self._removable(d.position) for d in due}
         doomed = garbage(removable, needed, {**removable, **needed})
         if publisher.has_successor():
@@ -119,10 +116,10 @@ class GarbageCollector:
             self._since.pop(dropped.position, None)
         return len(doomed)
 
-    def sweep(self) -> Sweep:
+    def sweep(self) -> Orphans:
         """Remove what no commit names, left by writers that ended or were fenced: with a list.
 
-        For repair, and by somebody who is asked for it.
+        For repair, and by somebody who is asked for it. Returns what has gone.
 
         Raises:
             FencedError: another writer has been here; nothing was removed.
@@ -130,36 +127,16 @@ class GarbageCollector:
         """
         publisher = self._publisher
         if publisher.last is None or not may_collect(publisher.last.number):
-            return Sweep(0, 0, [])
-        kept = {h.position for h in publisher.holds} | {d.position for d in publisher.dropped}
-        listed = list(self._store.list(self._layout.prefix))
-        found = check_sizes(self._reader, [h.position for h in publisher.holds], listed)
-        if found:
-            return Sweep(0, 0, sorted(damage.key for damage in found))
-        needed = {place for h in publisher.holds for place in self._places(h.position).all}
-        for dropped in publisher.dropped:
-            needed |= self._removable(dropped.position)
-        now_ns = max(item.modified_ns for item in listed)
-        doomed: list[StoredObject] = []
-        for item in listed:
-            place, age = self._layout.parse(item.key), (now_ns - item.modified_ns) / 1e9
-            if place is None or isinstance(place, EpochPlace) or place.epoch > publisher.epoch:
-                continue
-            is_own = place.epoch == publisher.epoch
-            if isinstance(place, ObjectPlace):
-                is_needed = place in needed
-            else:
-                is_needed = is_own or place in kept
-            if not is_needed and age >= (GRACE_SECONDS if is_own else _ORPHAN_SECONDS):
-                doomed.append(item)
-        if doomed and publisher.has_successor():
+            return Orphans([], [])
+        found = find_orphans(self._reader, publisher.epoch, publisher.holds, publisher.dropped)
+        if not found.objects:
+            return found
+        if publisher.has_successor():
             raise publisher.fenced()
-        objects = {p for i in doomed if isinstance(p := self._layout.parse(i.key), ObjectPlace)}
-        publisher.forget(objects)
-        # Commits first: what can be read is whole.
-        doomed.sort(key=lambda item: "/objects/" in item.key)
-        self._store.delete([item.key for item in doomed])
-        return Sweep(len(doomed), sum(item.size for item in doomed), [])
+        places = (self._layout.parse(item.key) for item in found.objects)
+        publisher.forget({place for place in places if isinstance(place, ObjectPlace)})
+        self._store.delete([item.key for item in found.objects])
+        return found
 
     def _remove(self, due: list[Dropped], doomed: set[ObjectPlace]) -> None:
         older = [d.position for d in due if d.epoch < self._publisher.epoch]

@@ -85,13 +85,20 @@ def may_leave_behind(unreadable: Position, history: History) -> bool:
 
 
 def last_existing(exists: Callable[[int], bool], start: int) -> int:
-    """The last of numbers that begin with 1 and leave none out; ``start`` is known to be there."""
+    """The last of numbers that begin with 1 and leave none out; ``start`` is known to be there.
+
+    One that has rotted away is looked past: else what came after it would be built over.
+    """
+
+    def is_reached(number: int) -> bool:
+        return exists(number) or exists(number + 1)
+
     last, step = start, 1
-    while exists(last + step):
+    while is_reached(last + step):
         last, step = last + step, 2 * step
     while step > 1:
         step //= 2
-        if exists(last + step):
+        if is_reached(last + step):
             last += step
     return last
 

@@ -117,6 +117,20 @@ class Publisher:
             )
         self.settle()
 
+    def publish_again(self) -> None:
+        """Put the last commit once more, so that there are two: see ``may_collect``.
+
+        Raises:
+            FencedError: there is a newer epoch.
+            StoreError: to be called again.
+        """
+        self.settle()
+        assert self.last is not None
+        record = self.last
+        retention = Retention(None, record.best_sequence, record.pins)
+        self._put(record.commit, record.epochs, record.run_info, record.configs, retention)
+        self.settle()
+
     def publish(self, parcel: Parcel, retention: Retention) -> None:
         """Put a commit; when this returns it is acknowledged.
 

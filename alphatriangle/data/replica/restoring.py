@@ -1,25 +1,23 @@
 """From a replica to a run here: the newest sound commit, every byte of it checked.
 
 Files appear under their names only when they are what their commit says, and the commit itself
-last; a restore that was cut off goes on where it was. Newer commits that are passed over are
+last: so it is sound when its digests are right, since it was read back before it was handed over. A
+restore that was cut off goes on where it was. Newer commits that are passed over are
 reported, and remembered: so that the run can go on replicating where they were.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import IO, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from alphatriangle.config import PersistenceConfig
 from alphatriangle.data.commits.files import list_commits, sealed
-from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.errors import (
     CommitNotFoundError,
     CorruptCheckpointError,
@@ -40,7 +38,8 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.records import Commit, CommittedFile, DamagedFile, Pins, RejectedCommit
-from alphatriangle.data.replica.finding import OUT_OF_REACH, Passed, ReplicaReader
+from alphatriangle.data.replica.fetching import Fetcher
+from alphatriangle.data.replica.finding import Passed, ReplicaReader
 from alphatriangle.data.replica.layout import Layout, ObjectPlace, Position
 from alphatriangle.data.replica.records import Held, RemoteCommit, StoredObject
 from alphatriangle.data.replica.state import ReplicaState, acknowledged_now, write_state
@@ -51,15 +50,11 @@ from alphatriangle.data.schemas import CheckpointData, LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.lock import RunLock
-from alphatriangle.data.stores.store import Store, StoreError, StoreUnavailableError
+from alphatriangle.data.stores.store import Store
 from alphatriangle.utils.invocation import command
 
 logger = logging.getLogger(__name__)
 
-_AT_A_TIME: Final = 8
-_ATTEMPTS: Final = 3
-"""How often a read is tried that fails, or that brings other bytes than it should."""
-_LARGEST_SETTINGS: Final = 64 << 20
 _STOP: Final = (
     FileUnavailableError,
     ReplicaUnavailableError,
@@ -72,7 +67,6 @@ _STOP: Final = (
     UnsupportedFormatError,
 )
 """None of these says that a commit is unsound: nothing older may stand in for it."""
-Result = TypeVar("Result")
 
 
 class Restored(NamedTuple):
@@ -189,20 +183,17 @@ class _Restore:
         self._layout = Layout(run_name)
         self._reader = ReplicaReader(store, self._layout)
         self._target = target
-        self._pause = pause
-        self._downloaded = 0
-        self._is_left = False
-        """Whether nobody waits any more for what is being downloaded."""
+        self._fetcher = Fetcher(store, self._layout, pause)
 
     def newest(self, step: int | None, make: Make) -> Restored:
         while True:
-            found = self._asked(self._reader.look)
-            record, passed = self._asked(partial(self._reader.newest_readable, found))
+            found = self._fetcher.asked(self._reader.look)
+            record, passed = self._fetcher.asked(partial(self._reader.newest_readable, found))
             try:
                 return self._best_of(record, passed, step, make)
             except NoSoundCommitError:
                 # Perhaps the replica went on meanwhile, and what was tried is kept no more.
-                if self._asked(self._reader.look) == found:
+                if self._fetcher.asked(self._reader.look) == found:
                     raise
 
     def _best_of(
@@ -228,7 +219,7 @@ class _Restore:
             try:
                 found = record
                 if found is None or held.position != found.position:
-                    found = self._asked(partial(self._reader.read, held.position))
+                    found = self._fetcher.asked(partial(self._reader.read, held.position))
                 damaged = make(found, [p.position for p in passed])
             except _STOP:
                 raise
@@ -241,7 +232,14 @@ class _Restore:
                 for p in passed
             ]
             newer = 0 if step is None else kept.index(held)
-            return Restored(found.commit, held.position, rejected, damaged, self._downloaded, newer)
+            return Restored(
+                found.commit,
+                held.position,
+                rejected,
+                damaged,
+                self._fetcher.bytes_downloaded,
+                newer,
+            )
         reasons = "\n  ".join(p.reason for p in passed)
         raise NoSoundCommitError(
             f"the replica of {where} has {len(passed)} commits that were tried and none is sound:"
@@ -261,6 +259,7 @@ class _Restore:
     def make_run(self, record: RemoteCommit, passed: list[Position]) -> list[DamagedFile]:
         """The same run, which may go on being replicated."""
         damaged: list[DamagedFile] = []
+        self._checkpoint_of(record)
         settings = self._settings(record.configs, damaged)
         target = self._target
         target.make_folders()
@@ -287,18 +286,27 @@ class _Restore:
             CorruptCheckpointError: it is damaged, or there is not one.
             SaveFailedError: there is no place for it.
         """
-        files = [f for f in record.commit.files if f.kind == "checkpoint"]
-        if len(files) != 1:
-            raise CorruptCheckpointError(
-                Path(self._layout.commit(record.position)), f"it names {len(files)} checkpoints"
-            )
-        path = self._target.run / files[0].path
+        file = self._checkpoint_of(record)
+        path = self._target.run / file.path
         try:
             fs.make_folder(path.parent)
-            self._placing(record, [])(files[0], path)
+            self._placing(record, [])(file, path)
         except OSError as e:
             raise SaveFailedError(f"{path} cannot be written: {e.strerror or e}") from e
         return Serializer(self._config.allowed_globals).load_checkpoint(path)
+
+    def _checkpoint_of(self, record: RemoteCommit) -> CommittedFile:
+        """
+        Raises:
+            CorruptCheckpointError: it names not one, or more buffers than one.
+        """
+        checkpoints, buffers = record.commit.of_kind("checkpoint"), record.commit.of_kind("buffer")
+        if len(checkpoints) != 1 or len(buffers) > 1:
+            raise CorruptCheckpointError(
+                Path(self._layout.commit(record.position)),
+                f"it names {len(checkpoints)} checkpoints and {len(buffers)} buffers",
+            )
+        return checkpoints[0]
 
     def _placing(
         self, record: RemoteCommit, damaged: list[DamagedFile]
@@ -311,7 +319,7 @@ class _Restore:
 
         def place(file: CommittedFile, path: Path) -> None:
             try:
-                self._download(places[file.path], file, path)
+                self._fetcher.file(places[file.path], file, path)
             except CorruptReplicaError as e:
                 if file.kind != "episodes":
                     raise
@@ -320,21 +328,25 @@ class _Restore:
         return place
 
     def _fill(self, record: RemoteCommit, place: Callable[[CommittedFile, Path], None]) -> None:
-        """Have all files of the commit, in their places, and know that training can go on."""
+        """Have all files of the commit, in their places.
+
+        Each is what was read back when the commit was made; whoever trains from it reads it again.
+        """
         run, commit = self._target.run, record.commit
         for folder in {(run / file.path).parent for file in commit.files}:
             fs.make_folder(folder)
-        with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="restore") as threads:
-            jobs = [threads.submit(place, file, run / file.path) for file in commit.files]
-            try:
-                for job in jobs:
-                    job.result()
-            except BaseException:
-                self._is_left = True
-                threads.shutdown(wait=True, cancel_futures=True)
-                raise
-        serializer = Serializer(self._config.allowed_globals)
-        read_sound(run, self._target.commit(commit.global_step), commit, serializer, seen=())
+        self._fetcher.files(commit.files, lambda file: place(file, run / file.path))
+
+    def _settings(self, stored: StoredObject | None, damaged: list[DamagedFile]) -> bytes | None:
+        """``configs.json``: every checkpoint holds the settings as well, so that it may be lost."""
+        if stored is None:
+            return None
+        try:
+            return self._fetcher.small(stored, parse_configs)
+        except CorruptFileError as e:
+            logger.warning("the settings of the run are lost: %s", e)
+            damaged.append(DamagedFile(path=self._target.configs.name, reason=str(e)))
+            return None
 
     def _describe(
         self, record: RemoteCommit, passed: list[Position], settings: bytes | None
@@ -365,88 +377,6 @@ class _Restore:
         for file in commit.of_kind("buffer"):
             buffer = target.run / file.path
             fs.point_link(buffer.with_name(target.latest_buffer.name), buffer)
-
-    def _download(self, place: ObjectPlace, file: CommittedFile, path: Path) -> None:
-        """Have a file; not at all, where it is there from a restore that was cut off."""
-        with contextlib.suppress(OSError):
-            if not path.is_symlink() and fs.digest_of(path) == (file.size, file.sha256):
-                return
-        key = self._layout.object(place)
-
-        def check(digest: fs.FileDigest) -> None:
-            if digest != (file.size, file.sha256):
-                raise CorruptReplicaError(
-                    Path(key), f"its bytes are not those of {file.path} (sha256 differs)"
-                )
-
-        def write(f: IO[bytes]) -> None:
-            left = file.size
-            for piece in self._store.download(key, file.size):
-                left -= len(piece)
-                if left < 0:
-                    raise CorruptReplicaError(Path(key), f"it has more than {file.size} bytes")
-                f.write(piece)
-
-        def attempt() -> None:
-            try:
-                fs.write_atomically(path, write, check=check)
-            except OUT_OF_REACH:
-                raise
-            except StoreError as e:
-                raise CorruptReplicaError(Path(key), f"it cannot be had: {e}") from e
-
-        self._asked(attempt)
-        self._downloaded += file.size
-
-    def _settings(self, stored: StoredObject | None, damaged: list[DamagedFile]) -> bytes | None:
-        """``configs.json``: every checkpoint holds the settings as well, so that it may be lost."""
-        if stored is None:
-            return None
-        key = self._layout.object(stored.place)
-
-        def attempt() -> bytes:
-            try:
-                if stored.size > _LARGEST_SETTINGS:
-                    raise CorruptReplicaError(Path(key), f"it says it has {stored.size} bytes")
-                content = self._store.get(key, limit=stored.size)
-            except OUT_OF_REACH:
-                raise
-            except StoreError as e:
-                raise CorruptReplicaError(Path(key), str(e)) from e
-            if fs.digest(content) != (stored.size, stored.sha256):
-                raise CorruptReplicaError(Path(key), "its bytes are not those that were put")
-            parse_configs(content, Path(key))
-            return content
-
-        try:
-            return self._asked(attempt)
-        except CorruptFileError as e:
-            logger.warning("the settings of the run are lost: %s", e)
-            damaged.append(DamagedFile(path=self._target.configs.name, reason=str(e)))
-            return None
-
-    def _asked(self, ask: Callable[[], Result]) -> Result:
-        """Ask again where nobody answers, or where what was read may have been damaged on the way.
-
-        Raises:
-            ReplicaUnavailableError: the store is out of reach.
-            DataError: what is there is no good.
-        """
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return ask()
-            except OUT_OF_REACH as e:
-                is_last = attempt == _ATTEMPTS or self._is_left
-                if is_last or not isinstance(e, StoreUnavailableError):
-                    raise ReplicaUnavailableError(
-                        f"the replica of run {self._layout.run_name!r} in {self._store.url} cannot "
-                        f"be read now: {e}; nothing older was taken in its place, try again"
-                    ) from e
-                self._pause(2.0 ** (attempt - 1))
-            except CorruptReplicaError:
-                if attempt == _ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
 
 
 def _newest_first(holds: Iterable[Held]) -> list[Held]:

@@ -23,7 +23,7 @@ from alphatriangle.data.replica.finding import ReplicaReader
 from alphatriangle.data.replica.garbage import GarbageCollector
 from alphatriangle.data.replica.layout import Layout, ObjectPlace, Position
 from alphatriangle.data.replica.outbox import to_send
-from alphatriangle.data.replica.protocol import History, KeepRules
+from alphatriangle.data.replica.protocol import History, KeepRules, may_collect
 from alphatriangle.data.replica.publisher import Publisher, Retention
 from alphatriangle.data.replica.records import seal_shown
 from alphatriangle.data.replica.spool import Spool
@@ -33,6 +33,7 @@ from alphatriangle.data.replica.state import (
     read_state,
     write_state,
 )
+from alphatriangle.data.replica.sweeping import Orphans
 from alphatriangle.data.replica.verifying import (
     Damage,
     Verified,
@@ -178,6 +179,21 @@ class ReplicaSession:
             self._hand_over(publisher, outbox)
         if not stop():
             collector.collect()
+
+    def sweep(self) -> Orphans:
+        """Remove what no commit names, left by writers that ended or were fenced.
+
+        Raises:
+            FencedError: somebody else writes to the replica.
+            StoreError: it is out of reach, or nothing may be removed there.
+        """
+        self.catch_up()
+        publisher = self._publisher
+        assert publisher is not None
+        if publisher.last is not None and not may_collect(publisher.last.number):
+            publisher.publish_again()
+            self._acknowledged(publisher)
+        return self.collector().sweep()
 
     def collector(self) -> GarbageCollector:
         """What removes garbage, for those who want more of it.

@@ -80,10 +80,12 @@ def write_atomically(
     path: Path,
     write: Callable[[IO[bytes]], None],
     check: Callable[[FileDigest], None] | None = None,
+    size: int = 0,
 ) -> FileDigest:
     """Write a file through ``write`` so that it exists completely or not at all.
 
-    What ``check`` raises of the bytes that were written keeps it from appearing.
+    What ``check`` raises of the bytes that were written keeps it from appearing. Whoever knows that
+    it will have ``size`` bytes, and checks that it has, gets the space for them first.
 
     Raises:
         OSError: nothing has changed at ``path``.
@@ -91,6 +93,7 @@ def write_atomically(
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with disk.create(temporary) as raw, _HashingWriter(raw) as writer:
+            disk.reserve(raw, size)
             write(writer)  # type: ignore[arg-type]
             disk.sync(raw)
             digest = writer.digest()

@@ -96,15 +96,8 @@ def _refused(url: str, problem: str) -> StoreAddressError:
 
 
 def run_url(url: str, run_name: str) -> str:
-    """The URL of a run in a store.
-
-    Raises:
-        StoreAddressError: the first is none.
-        InvalidRunNameError: the second cannot be one.
-    """
-    address = parse_address(url)
-    name = check_run_name(run_name)
-    return f"{address.url}/{quote(name) if address.scheme == 'file' else name}"
+    """The URL of a run in the store at ``url``, which is in the form that is shown."""
+    return f"{url}/{quote(run_name) if url.startswith('file:') else run_name}"
 
 
 def split_run_url(url: str) -> tuple[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, runtime_checkable
 
 from alphatriangle.data.stores.store import (
@@ -20,6 +19,7 @@ from alphatriangle.data.stores.store import (
     StoreUnavailableError,
     StoreUnsuitableError,
 )
+from alphatriangle.utils.interrupting import pool
 
 FOLDER: Final = "alphatriangle-probe"
 _AT_ONCE: Final = 8
@@ -61,8 +61,8 @@ def _broken_condition(store: Store) -> str | None:
     """Of eight that create an object at once exactly one does it, and nobody after them."""
     key = f"{FOLDER}/create-{secrets.randbelow(_NAMES):03x}"
     contents = [f"{secrets.token_hex(8)} {n}".encode() for n in range(_AT_ONCE)]
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="probe") as pool:
-        outcomes = list(pool.map(lambda content: _try(store, key, content), contents))
+    with pool(_AT_ONCE, "probe") as threads:
+        outcomes = list(threads.map(lambda content: _try(store, key, content), contents))
     created = [c for c, outcome in zip(contents, outcomes, strict=True) if outcome is True]
     altered = [outcome for outcome in outcomes if isinstance(outcome, StoreAlteredError)]
     errors = [outcome for outcome in outcomes if isinstance(outcome, StoreError)]

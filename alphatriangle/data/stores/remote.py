@@ -10,7 +10,9 @@ import base64
 import contextlib
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -29,6 +31,7 @@ from alphatriangle.data.stores.store import (
     StoreError,
     StoreUnavailableError,
 )
+from alphatriangle.utils.interrupting import interruptible
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -40,7 +43,11 @@ LARGE_SECONDS: Final = 120.0
 PIECE: Final = 16 << 20
 """Bytes of one request: what is larger goes up in parts and comes down in ranges."""
 _AT_ONCE: Final = 2
-"""Parts of a file on their way at a time; each is held in memory."""
+"""Parts of a file on their way up at a time; each is held in memory."""
+_RANGE: Final = 4 << 20
+"""Bytes of one request for a part of a file."""
+_AHEAD: Final = 4
+"""Ranges of a file on their way down at a time; each is held in memory."""
 _CHUNK: Final = 1 << 20
 _KEYS_A_REQUEST: Final = 1000
 _CHECKSUM_HEADER: Final = "x-amz-checksum-sha256"
@@ -105,16 +112,19 @@ class RemoteStore:
         doing = f"reading {key}"
         if size == 0:
             yield from filter(None, [self.get(key, limit=0)])
-        for first in range(0, size, self._piece):
-            end = min(first + self._piece, size)
+        length = min(self._piece, _RANGE)
 
-            def ask(first: int = first, end: int = end) -> bytes:
-                return bytes(obstore.get_range(self._opened().large, path, start=first, end=end))
-
-            piece = self._ask(doing, ask)
+        def ask(first: int) -> bytes:
+            end = min(first + length, size)
+            piece = self._ask(
+                doing,
+                lambda: bytes(obstore.get_range(self._opened().large, path, start=first, end=end)),
+            )
             if len(piece) != end - first:
                 raise StoreError(f"{key} in {self.url} is not of {size:,} bytes")
-            yield piece
+            return piece
+
+        yield from _in_order(ask, range(0, size, length))
 
     def create(self, key: str, content: bytes) -> None:
         self._put(key, content, "create")
@@ -269,7 +279,7 @@ class RemoteStore:
     def _ask(self, doing: str, call: Callable[[], Result]) -> Result:
         """The one border to ``obstore``."""
         try:
-            return call()
+            return interruptible(call)
         except BaseException as e:
             if isinstance(e, StoreError) or not is_foreign(e):
                 raise
@@ -279,6 +289,25 @@ class RemoteStore:
             self._clients = None
         # Here, where the first error is not the context of this one: it may hold a key.
         raise failure
+
+
+def _in_order(ask: Callable[[int], bytes], places: Sequence[int]) -> Iterator[bytes]:
+    """What is asked for at each place, one after the other, some of it ahead of time."""
+    if len(places) < 2:
+        yield from map(ask, places)
+        return
+    threads = ThreadPoolExecutor(_AHEAD, thread_name_prefix="download")
+    ahead: deque[Future[bytes]] = deque()
+    try:
+        for place in places:
+            ahead.append(threads.submit(ask, place))
+            if len(ahead) == _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        # Whoever gives up does not wait for what hangs: a request ends at its deadline.
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Source:

@@ -11,6 +11,7 @@ import pytest
 from alphatriangle.config import Config, PersistenceConfig
 from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.loading import load_for_reading
+from alphatriangle.data.elsewhere import mlflow_restore
 from alphatriangle.data.elsewhere.mlflow_restore import restore_from_mlflow
 from alphatriangle.data.elsewhere.mlflow_uploads import read_log
 from alphatriangle.data.errors import (
@@ -156,6 +157,34 @@ def test_of_damaged_commits_the_newest_sound_one_is_taken_and_the_others_are_nam
             fs.remove(path)  # it may be a link to that of a run made of it
             path.write_bytes(content)
     assert restore_from_mlflow(config.persistence, run_id, "mended").commit.global_step == 3
+
+
+def test_what_retention_removes_meanwhile_is_no_damage(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest goes under its reader's eyes, and a newer one is there: nothing older is taken."""
+    run_id = trained(config, 3)
+    newest = digest(config.persistence)
+    lose_the_run(config)
+    folder = artifacts(config, run_id)
+    aside = tmp_path / "to come"
+    aside.mkdir()
+    commit = folder / "commits/step_3.json"
+    commit.rename(aside / commit.name)
+    going = next(folder.rglob("checkpoint_step_2.pkl"))
+    real = mlflow_restore.make_run
+
+    def make_run(*arguments: object) -> object:
+        if going.exists():
+            going.unlink()
+            (aside / commit.name).rename(commit)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mlflow_restore, "make_run", make_run)
+    found = restore_from_mlflow(config.persistence, run_id)
+    assert found.commit.global_step == 3
+    assert not found.rejected
+    assert digest(config.persistence) == newest
 
 
 def test_recordings_of_games_may_be_lost(config: Config) -> None:

@@ -78,6 +78,47 @@ def test_it_goes_in_few_requests(machine: Machine) -> None:
     assert [what.split()[0] for what in store.operations[before:]] == ["get", "get", "delete"]
 
 
+def test_a_round_reads_few_commits_that_it_does_not_know(
+    machine: Machine, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica may keep thousands; each round reads some, and what is due goes when all are."""
+    monkeypatch.setattr("alphatriangle.data.replica.garbage._READS", 1)
+    store = store_of(machine)
+    machine.boot()
+    machine.appear(recorded, 4)
+    assert machine.catch_up(1)
+    store.seconds += 2 * GRACE_SECONDS
+    collector_of(machine)._records.clear()
+    rounds = []
+    for _ in range(4):
+        before = len(store.operations)
+        removed = collector_of(machine).collect(least=1)
+        reads = [w for w in store.operations[before:] if "/commits/" in w and w.startswith("get")]
+        assert len(reads) <= 3, "one that is kept, one that is due, and a look for others"
+        rounds.append(removed)
+    assert rounds[0] == 0
+    assert any(rounds)
+
+
+def test_a_kept_commit_that_cannot_be_read_is_not_asked_for_each_time(
+    machine: Machine, recorded: Recorded
+) -> None:
+    store = store_of(machine)
+    machine.boot()
+    machine.appear(recorded, 4)
+    assert machine.catch_up(1)
+    assert machine.session is not None
+    assert machine.session._publisher is not None
+    for held in machine.session._publisher.holds:
+        store.objects[Layout(RUN).commit(held.position)] = Entry(b"rot", 0)
+    collector_of(machine)._records.clear()
+    store.seconds += 2 * GRACE_SECONDS
+    assert collector_of(machine).collect(least=1) == 0
+    before = len(store.operations)
+    assert collector_of(machine).collect(least=1) == 0
+    assert len(store.operations) == before
+
+
 def test_without_permission_everything_stays_and_nothing_fails(
     machine: Machine, recorded: Recorded
 ) -> None:
@@ -139,11 +180,11 @@ def test_a_sweep_removes_what_nobody_names(
     store.seconds += 2 * GRACE_SECONDS
     store.overwrite(layout.head, store.objects[layout.head].content)
     swept = collector_of(machine).sweep()
-    assert (swept.removed, swept.missing) == (1, [])
+    assert (len(swept.objects), swept.missing) == (1, [])
     assert [key for key in orphans if key in store.objects] == [orphans[0], orphans[2]]
     store.seconds += 8 * 86_400
     store.overwrite(layout.head, store.objects[layout.head].content)
-    assert collector_of(machine).sweep().removed
+    assert collector_of(machine).sweep().objects
     assert [key for key in orphans if key in store.objects] == [orphans[2]], "a newer writer's"
     assert restored(tmp_path / "b", store).rejected == []
     assert digest_at(tmp_path / "b") == recorded.digests[5]

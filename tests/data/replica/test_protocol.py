@@ -35,13 +35,20 @@ def test_the_last_number_is_found_in_few_steps(last: int, start: int) -> None:
 
     start = min(start, last)
     assert last_existing(exists, start) == last
-    assert len(asked) <= 2 * (last - start + 1).bit_length() + 1
+    assert len(asked) <= 4 * (last - start + 1).bit_length() + 2
 
 
-def test_nothing_after_the_hint_takes_one_question() -> None:
+@given(st.integers(0, 200), st.integers(0, 200), st.integers(1, 200))
+def test_one_that_has_rotted_away_is_looked_past(last: int, start: int, lost: int) -> None:
+    start = min(start, last)
+    found = last_existing(lambda n: n <= last and n != lost, start)
+    assert found == (last - 1 if start < lost == last else last)
+
+
+def test_nothing_after_the_hint_takes_two_questions() -> None:
     asked: list[int] = []
     assert last_existing(lambda n: asked.append(n) is not None, 41) == 41
-    assert asked == [42]
+    assert asked == [42, 43]
 
 
 def test_what_exists_is_compared() -> None:

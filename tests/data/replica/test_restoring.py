@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,12 @@ from safetensors.torch import load_file
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.errors import (
     CommitNotFoundError,
+    DataFolderError,
     ExportError,
     ReplicaNotFoundError,
     ReplicaUnavailableError,
     RunExistsError,
+    SaveFailedError,
 )
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.replica.layout import Layout
@@ -32,6 +37,9 @@ from tests.data.replica.helpers import (
     restored,
 )
 from tests.data.stores.memory_store import Entry, MemoryStore, flipped
+from tests.durability.budget import budget, places
+from tests.durability.crash_disk import Volume, recording, write_tree
+from tests.durability.faulty_disk import Fault, failing
 
 COMMITS = 4
 
@@ -101,7 +109,7 @@ def test_one_bad_read_is_asked_again(
     # One after the other: what is damaged now is mended by the next operation.
     store.before_each = damage
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alphatriangle.data.replica.restoring._AT_A_TIME", 1)
+        patch.setattr("alphatriangle.data.replica.fetching._AT_A_TIME", 1)
         found = restored(tmp_path, store)
     assert seen
     assert found.rejected == found.damaged == []
@@ -195,3 +203,59 @@ def test_a_hint_that_leads_nowhere_is_no_harm(
     for number, content in enumerate((b"", b"{}", b"\xff" * 1_000_000)):
         store.objects[head] = Entry(content, 0)
         assert restored(tmp_path / str(number), store).commit.global_step == COMMITS
+
+
+def test_whatever_a_power_cut_leaves_of_a_restore_is_whole_or_goes_on(
+    tmp_path: Path, store: MemoryStore, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alphatriangle.data.replica.fetching._AT_A_TIME", 1)
+    (tmp_path / "here").mkdir()
+    with recording(tmp_path / "here") as log:
+        restored(tmp_path / "here", store)
+    rng, whole, begun = random.Random(5), 0, 0
+    volume = Volume(log.base)
+    for number, op in enumerate(log.ops):
+        volume.apply(op)
+        # The last moments are those of the commit.
+        if rng.random() > budget(8, 100) / 100 and number < len(log.ops) - 8:
+            continue
+        for cut, tree in enumerate(volume.crashes(2, rng)):
+            root = tmp_path / f"{number}-{cut}"
+            root.mkdir()
+            write_tree(root, tree)
+            known = list_commits(PathManager(config_of(root), RUN))
+            assert not known.unreadable
+            if known.commits:
+                whole += 1
+            else:
+                begun += 1
+                assert restored(root, store).rejected == []
+            assert digest_at(root) == recorded.digests[COMMITS]
+            shutil.rmtree(root)
+    assert whole
+    assert begun
+
+
+def test_a_disk_that_says_no_leaves_no_commit(
+    tmp_path: Path, store: MemoryStore, recorded: Recorded
+) -> None:
+    """The store is not to blame: nothing older is taken, and the next try goes on."""
+    stopped = 0
+    for at in places(6):
+        root = tmp_path / str(at)
+        root.mkdir()
+        with failing(Fault(at, errno.ENOSPC)) as fault:
+            try:
+                found = restored(root, store)
+            except (DataFolderError, SaveFailedError) as e:
+                assert "No space left" in str(e)  # noqa: PT017
+                stopped += 1
+            else:
+                assert found.commit.global_step == COMMITS
+        if not fault.struck:
+            break
+        if not list_commits(PathManager(config_of(root), RUN)).commits:
+            restored(root, store)
+        assert digest_at(root) == recorded.digests[COMMITS]
+        shutil.rmtree(root)
+    assert stopped

@@ -99,8 +99,6 @@ def test_the_url_of_a_store_alone_is_not_that_of_a_run(url: str) -> None:
 
 def test_what_cannot_be_the_name_of_a_run_is_refused() -> None:
     with pytest.raises(InvalidRunNameError):
-        run_url("s3://bucket", "a/b")
-    with pytest.raises(InvalidRunNameError):
         split_run_url("s3://bucket/x" + "y" * 250)
 
 
