@@ -46,7 +46,7 @@ ROOMS = {
         "process progress courses",
         "play display judging",
         "agent compiling mlflow_description run_plan way_back",
-        "from_replica",
+        "from_replica learning",
         "setup",
         "loop ray_dashboard",
         "run",

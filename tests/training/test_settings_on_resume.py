@@ -21,9 +21,9 @@ from alphatriangle.data.commits.digest import digested_parts, value_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.display.view import View
+from alphatriangle.training.learning.batches import worker_count
 from alphatriangle.training.run import TrainingOutcome, train
 from alphatriangle.training.run_plan import TrainRequest, plan_run
-from alphatriangle.training.setup import worker_count
 from alphatriangle.utils.errors import DeviceNotAvailableError
 from tests.conftest import TINY
 
