@@ -43,7 +43,7 @@ ROOMS = {
         "saver",
     ],
     "training": [
-        "process progress courses",
+        "process progress courses players",
         "play display judging",
         "agent compiling mlflow_description run_plan way_back",
         "from_replica learning",

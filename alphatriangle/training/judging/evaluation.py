@@ -9,8 +9,8 @@ import numpy as np
 
 from alphatriangle.config import Config
 from alphatriangle.game.players import play_game
-from alphatriangle.rl import play_episodes
-from alphatriangle.search.search import Evaluator
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.training.players import make_player
 from alphatriangle.utils.types import Episode
 
 EVALUATION_SEED: Final = 7_700_000_007
@@ -78,7 +78,7 @@ def score_of(player: str, scores: Sequence[float], placements: Sequence[float]) 
 
 
 def evaluate_agent(
-    network: Evaluator,
+    network: NeuralNetwork,
     config: Config,
     games: int,
     player: str,
@@ -92,7 +92,7 @@ def evaluate_agent(
 
 
 def play_agent(
-    network: Evaluator,
+    network: NeuralNetwork,
     config: Config,
     games: int,
     simulations: int | None = None,
@@ -100,18 +100,8 @@ def play_agent(
     between: Callable[[], None] = _nothing,
 ) -> list[Episode]:
     """The games of :func:`evaluate_agent`."""
-    search = config.search
-    if simulations is not None:
-        search = search.model_copy(update={"num_simulations": simulations})
-    return play_episodes(
-        network,
-        search,
-        config.env,
-        episodes=list(range(games)),
-        seed=EVALUATION_SEED,
-        gamma=config.train.gamma,
-        between=between,
-    )
+    player = make_player(network, config, simulations)
+    return player.play(list(range(games)), EVALUATION_SEED, between)
 
 
 def score_of_games(player: str, episodes: Sequence[Episode]) -> PlayerScore:
