@@ -16,6 +16,7 @@ LAYERS = {
     "features": 2,
     "nn": 3,
     "search": 3,
+    "ntuple": 3,
     "rl": 3,
     "data": 3,
     "stats": 3,
