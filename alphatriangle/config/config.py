@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from alphatriangle.config.base import OnResume, Section, on_resume
 from alphatriangle.config.env_config import EnvConfig
 from alphatriangle.config.model_config import ModelConfig
+from alphatriangle.config.ntuple_config import NTupleConfig
 from alphatriangle.config.persistence_config import PersistenceConfig
 from alphatriangle.config.search_config import SearchConfig
 from alphatriangle.config.stats_config import StatsConfig
@@ -32,6 +33,7 @@ class Config(Section):
 
     train: TrainConfig = Field(default_factory=TrainConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
+    ntuple: NTupleConfig = Field(default_factory=NTupleConfig)
     search: SearchConfig = Field(default_factory=SearchConfig)
     env: EnvConfig = Field(default_factory=EnvConfig)
     persistence: PersistenceConfig = Field(default_factory=PersistenceConfig)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphatriangle.ntuple import online
-from alphatriangle.ntuple.beam import Beam, make_beam
+from alphatriangle.ntuple.beam import make_beam
 from alphatriangle.ntuple.bit_extract import best_way
 from alphatriangle.ntuple.tables import Tables
 from alphatriangle.utils.types import Episode, Rows

@@ -26,6 +26,7 @@ class PlayResult(NamedTuple):
     rows: Rows
     episodes: list[Episode]
     health: dict[str, float]  # search statistics of the stretch
+    recorded: list[Episode] | None = None  # the episodes to be kept; None for all
 
 
 # Per-lane prefixes: arrays of the tree of which only the first node_count / edge_count count.

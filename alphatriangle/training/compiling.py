@@ -34,12 +34,14 @@ WaitForKernels = Callable[[Callable[[], None]], None]
 
 
 @contextlib.contextmanager
-def compiling_beside() -> Iterator[WaitForKernels]:
+def compiling_beside(config: Config) -> Iterator[WaitForKernels]:
     """Let another process compile meanwhile, where there is something to compile, a core for it and
-    a cache that hands it over. What is yielded waits for it, asking ``check`` now and then.
+    a cache that hands it over: self-play of the convolutional kind takes long. What is yielded
+    waits for it, asking ``check`` now and then.
     """
     process = None
-    if cache_folders() and core_count() > 1 and not is_on_disk(ln.next_leaves):
+    needed = config.model.kind == "convolutional" and not is_on_disk(ln.next_leaves)
+    if cache_folders() and core_count() > 1 and needed:
         process = subprocess.Popen(
             [sys.executable, "-m", "alphatriangle.training.compiling"],
             stdin=subprocess.DEVNULL,

@@ -25,6 +25,15 @@ from alphatriangle.utils.machine import machine_line
 from alphatriangle.utils.signals import StopRequest
 from alphatriangle.utils.types import Episode
 
+# Of what self-play says of itself: what it did, and the seconds that its parts took.
+_COUNTED: Final = ("simulations", "deals", "moves")
+_PARTS: Final = ("network", "features", "tree")
+_LEARNING: Final = {
+    "loss": "loss/total",
+    "learning_rate": "train/learning_rate",
+    "value_error": "train/value_error",
+}
+"""What the display shows of learning, and the metrics of that."""
 _ASKED: Final = 64
 """Positions that the network is asked about before a save: the newest rows."""
 
@@ -52,6 +61,7 @@ class TrainingLoop:
             first_step=parts.global_step,
             target=target,
             buffer_capacity=parts.learner.buffer.capacity,
+            baselines={score.player: score.mean for score in parts.baselines},
         )
 
     def run(self) -> None:
@@ -174,7 +184,8 @@ class TrainingLoop:
         p = self.parts
         p.learner.buffer.add_rows(result.rows)
         p.progress.add(result.episodes, result.health["simulations"])
-        self._unsaved_episodes += result.episodes
+        kept = result.recorded
+        self._unsaved_episodes += result.episodes if kept is None else kept
         self._changed = True
 
     def _tell(self, result: PlayResult) -> None:
@@ -186,14 +197,9 @@ class TrainingLoop:
         self.parts.stats.log(events)
         for episode in result.episodes:
             self.view.add_point("score", episode.score)
-        self._speed.add(
-            placements=health["moves"],
-            episodes=len(result.episodes),
-            simulations=health["simulations"],
-            network=health["network_seconds"],
-            features=health["features_seconds"],
-            tree=health["tree_seconds"],
-        )
+        parts = {part: health[f"{part}_seconds"] for part in _PARTS if f"{part}_seconds" in health}
+        done = {name: health[name] for name in _COUNTED if name in health}
+        self._speed.add(episodes=len(result.episodes), **done, **parts)
         self.view.health = health
 
     def _train_step(self) -> None:
@@ -212,10 +218,10 @@ class TrainingLoop:
         p.stats.log([Event(name, value, step) for name, value in metrics.items()])
         if step % p.config.stats.log_freq_steps == 0:
             p.stats.write(step)
-        self.view.loss = metrics["loss/total"]
-        self.view.learning_rate = metrics["train/learning_rate"]
-        self.view.add_point("loss", metrics["loss/total"])
-        self.view.add_point("learning_rate", metrics["train/learning_rate"])
+        for name, metric in _LEARNING.items():
+            if metric in metrics:
+                setattr(self.view, name, metrics[metric])
+                self.view.add_point(name, metrics[metric])
         self._poll_save()
 
     def _save(self, *, is_best: bool) -> None:
@@ -317,7 +323,8 @@ class TrainingLoop:
         view.score_games = len(p.progress.recent_scores)
         rates = self._speed.per_second()
         view.simulations_per_second = rates.pop("simulations", 0.0)
-        view.placements_per_second = rates.pop("placements", 0.0)
+        view.placements_per_second = rates.pop("moves", 0.0)
+        view.deals_per_second = rates.pop("deals", 0.0)
         view.episodes_per_second = rates.pop("episodes", 0.0)
         view.machine = self._machine()
         view.shares = rates

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from alphatriangle.config import Config
 from alphatriangle.game import GameState
-from alphatriangle.nn import NeuralNetwork
+from alphatriangle.nn import NeuralNetwork, NTupleNetwork
+from alphatriangle.nn.ntuple import points
+from alphatriangle.ntuple.look_ahead import Effort
+from alphatriangle.ntuple.planner import Planner, play_games
 from alphatriangle.rl import play_episodes
 from alphatriangle.search import search
-from alphatriangle.utils.types import Episode
+from alphatriangle.search.search import evaluate
+from alphatriangle.utils.errors import EvaluationNotFiniteError
+from alphatriangle.utils.machine import core_count
+from alphatriangle.utils.types import Episode, FloatArray
 
 
 class RankedMove(NamedTuple):
@@ -46,17 +55,19 @@ class Player(Protocol):
 
 
 def make_player(network: NeuralNetwork, config: Config, simulations: int | None = None) -> Player:
-    """The player of this kind of network; ``simulations`` as in training unless given."""
-    if simulations is not None:
-        settings = config.search.model_copy(update={"num_simulations": simulations})
-        config = config.model_copy(update={"search": settings})
-    return SearchPlayer(network, config)
+    """The player of this kind of network; ``simulations`` as configured unless given."""
+    if isinstance(network, NTupleNetwork):
+        return PlanningPlayer(network, config, simulations)
+    return SearchPlayer(network, config, simulations)
 
 
 class SearchPlayer:
     """A search of every move (:mod:`alphatriangle.search`)."""
 
-    def __init__(self, network: NeuralNetwork, config: Config) -> None:
+    def __init__(self, network: NeuralNetwork, config: Config, simulations: int | None) -> None:
+        if simulations is not None:
+            settings = config.search.model_copy(update={"num_simulations": simulations})
+            config = config.model_copy(update={"search": settings})
         self._network = network
         self._config = config
         self.effort = f"{config.search.num_simulations} simulations a move"
@@ -86,3 +97,64 @@ class SearchPlayer:
         ]
         moves.sort(key=lambda m: (m.action == found.action, m.probability), reverse=True)
         return moves, float(found.value)
+
+
+class PlanningPlayer:
+    """A plan for the whole deal, judged over the chance of the next one
+    (:mod:`alphatriangle.ntuple.planner`); games are played on all cores."""
+
+    def __init__(self, network: NTupleNetwork, config: Config, simulations: int | None) -> None:
+        settings = config.ntuple
+        self._network = network
+        self._config = config
+        self._effort = Effort(
+            width=settings.play_width,
+            leaves=settings.play_leaves,
+            samples=settings.play_simulations if simulations is None else simulations,
+            inner=settings.play_inner_width,
+        )
+        self.effort = f"{self._effort.samples} simulations a deal"
+
+    def play(self, episodes: list[int], seed: int, between: Callable[[], None]) -> list[Episode]:
+        """See :meth:`Player.play`."""
+        self._check_finite()
+        played = play_games(
+            self._network.played,
+            self._effort,
+            seed=seed,
+            episodes=episodes,
+            max_moves=self._config.env.max_moves_per_episode,
+            threads=core_count(),
+            between=between,
+        )
+        return list(played)
+
+    def rank(self, game: GameState) -> tuple[list[RankedMove], float]:
+        """The plan's first move comes first; the others by the policy of the tables alone.
+
+        Values are scores to come, by chances to survive.
+        """
+        self._check_finite()
+        board, slots = game.board, game.slots
+        plan = Planner(self._network.played, self._effort).plan(board, slots, len(game.moves))
+        logits = evaluate(self._network, board[None], slots[None]).logits[0]
+        actions = game.legal_actions()
+        chances = 1.0 / (1.0 + np.exp(-logits[actions].astype(np.float64)))
+        likely = np.exp(logits[actions].astype(np.float64) - logits[actions].max())
+        chosen = actions == plan.moves[0]
+        chances[chosen] = plan.value
+        values = self._points(chances, game)
+        moves = [
+            RankedMove(int(a), float(p), self._effort.samples if first else 0, float(v))
+            for a, p, v, first in zip(actions, likely / likely.sum(), values, chosen, strict=True)
+        ]
+        moves.sort(key=lambda m: (m.action == plan.moves[0], m.probability), reverse=True)
+        return moves, moves[0].q_value
+
+    def _points(self, chances: npt.NDArray[np.float64], game: GameState) -> FloatArray:
+        slots = np.repeat(game.slots[None], len(chances), axis=0)
+        return points(chances.astype(np.float32), slots, self._config.ntuple.gamma)
+
+    def _check_finite(self) -> None:
+        if not np.isfinite(self._network.played).all():
+            raise EvaluationNotFiniteError("the network's weights are not finite")

@@ -162,7 +162,7 @@ def _train(plan: RunPlan, display: Display, stop: StopRequest) -> TrainingOutcom
         at_end.push(_closing(data))
         try:
             # Until training begins there is nothing to lose.
-            with stop.at_once(), compiling_beside() as wait_for_kernels:
+            with stop.at_once(), compiling_beside(plan.config) as wait_for_kernels:
                 state = _load(plan, data, display)
                 loop = _prepare(plan, data, state, display, stop, at_end, wait_for_kernels)
             outcome = _train_and_report(plan, loop, display, stop, started)
@@ -274,8 +274,12 @@ def _prepare(
         with display.phase(f"the agent before training plays {games} games"):
             before = evaluate_agent(learner.network, config, games, _BEFORE, between=stop.check)
         progress.evaluation_before = before._asdict()
+    baselines: list[PlayerScore] = []
+    if games:
+        with display.phase(f"players that do not learn play {games} games"):
+            baselines = [evaluate_baseline(p, config, games, stop.check) for p in BASELINES]
     failpoint("start.prepared")
-    parts = setup.Parts(config, learner, progress, gating, stats, data, step)
+    parts = setup.Parts(config, learner, progress, gating, stats, data, baselines, step)
     loop = TrainingLoop(parts, plan.target_steps, display, stop)
     setup.begin_generators(checkpoint, config.train.seed)
     return loop
@@ -319,7 +323,7 @@ def _final_scores(parts: setup.Parts, games: int, stop: StopRequest) -> list[Pla
     network = parts.learner.network
     network.refresh()
     config = parts.config
-    scores = [evaluate_baseline(player, config, games, stop.check) for player in BASELINES]
+    scores = list(parts.baselines)
     if (before := _score_before(parts, games, stop)) is not None:
         scores.append(before)
     name = "agent after training"

@@ -14,9 +14,11 @@ from alphatriangle.data.records import RunInfo
 from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.stats import StatsCollector
 from alphatriangle.stats.sinks import Sink, TensorBoardSink
+from alphatriangle.training.judging.evaluation import PlayerScore
 from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.learning.batches import BatchLearner
 from alphatriangle.training.learning.learner import Learner
+from alphatriangle.training.learning.rounds import RoundLearner
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.utils.global_rng import seed_everything, set_rng_state
@@ -32,11 +34,18 @@ class Parts:
     gating: Gating
     stats: StatsCollector
     data: DataManager
+    baselines: list[PlayerScore]
+    """Players that do not learn, for comparison."""
     global_step: int = 0
 
 
 def make_learner(config: Config, data: DataManager, changed: Container[str]) -> Learner:
-    """Who learns, of the kind that the configuration names; see :class:`BatchLearner`."""
+    """Who learns, of the kind that the configuration names.
+
+    ``changed`` are settings that are not those the run had.
+    """
+    if config.model.kind == "ntuple":
+        return RoundLearner(config, data.run_info, changed)
     return BatchLearner(config, data.run_info, changed, data.paths.logs / "ray.log")
 
 
