@@ -291,11 +291,11 @@ def play_episodes(
     episodes: list[int],
     seed: int,
     gamma: float,
-    between: Callable[[], None] = lambda: None,
+    between: Callable[[int], None] = lambda finished: None,
 ) -> list[Episode]:
     """Play these episodes to the end without noise; in the order of ``episodes``.
 
-    ``between`` is called now and then; what it raises ends the games.
+    ``between`` is called now and then with the number of games that are over; what it raises ends the games.
     """
     player = SelfPlay(
         network,
@@ -311,6 +311,6 @@ def play_episodes(
     player.add_episodes(episodes)
     played: dict[int, Episode] = {}
     while len(played) < len(episodes):
-        between()
+        between(len(played))
         played |= {e.episode: e for e in player.play(0, _ROUNDS_BETWEEN).episodes}
     return [played[e] for e in episodes]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from alphatriangle.config import Config
+from alphatriangle.config import Config, ConfigError
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork, NTupleNetwork
 from alphatriangle.nn.ntuple import points
@@ -20,6 +20,12 @@ from alphatriangle.search.search import evaluate
 from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.machine import core_count
 from alphatriangle.utils.types import Episode, FloatArray
+
+_MOST_SIMULATIONS: Final = 4096
+"""As in the configuration: a game's tree has room for them."""
+
+Between = Callable[[int], None]
+"""Called between moves with the number of games that are over."""
 
 
 class RankedMove(NamedTuple):
@@ -34,12 +40,14 @@ class RankedMove(NamedTuple):
 class Player(Protocol):
     """Plays without noise: the same games each time."""
 
+    simulations: int
+    """How much it thinks."""
     effort: str
-    """How much it thinks, for people."""
+    """The same for people: so many simulations, and of what."""
 
-    def play(self, episodes: list[int], seed: int, between: Callable[[], None]) -> list[Episode]:
-        """Play these episodes to the end; in their order. ``between`` is called now and then, and
-        what it raises ends the games.
+    def play(self, episodes: list[int], seed: int, between: Between) -> list[Episode]:
+        """Play these episodes to the end; in their order. ``between`` is called now and then, by
+        any thread, and what it raises ends the games.
 
         Raises:
             EvaluationNotFiniteError: the network says what is not finite.
@@ -54,10 +62,21 @@ class Player(Protocol):
         """
 
 
-def make_player(network: NeuralNetwork, config: Config, simulations: int | None = None) -> Player:
-    """The player of this kind of network; ``simulations`` as configured unless given."""
+def make_player(
+    network: NeuralNetwork,
+    config: Config,
+    simulations: int | None = None,
+    threads: int | None = None,
+) -> Player:
+    """The player of this kind of network; ``simulations`` as configured unless given.
+
+    ``threads`` play games side by side, where the kind can; by default one for each core.
+
+    Raises:
+        ConfigError: this kind cannot do so many simulations.
+    """
     if isinstance(network, NTupleNetwork):
-        return PlanningPlayer(network, config, simulations)
+        return PlanningPlayer(network, config, simulations, threads)
     return SearchPlayer(network, config, simulations)
 
 
@@ -66,13 +85,19 @@ class SearchPlayer:
 
     def __init__(self, network: NeuralNetwork, config: Config, simulations: int | None) -> None:
         if simulations is not None:
+            if not 1 <= simulations <= _MOST_SIMULATIONS:
+                raise ConfigError(
+                    f"{simulations} simulations: the search of a convolutional network takes 1 to "
+                    f"{_MOST_SIMULATIONS} a move"
+                )
             settings = config.search.model_copy(update={"num_simulations": simulations})
             config = config.model_copy(update={"search": settings})
         self._network = network
         self._config = config
-        self.effort = f"{config.search.num_simulations} simulations a move"
+        self.simulations = config.search.num_simulations
+        self.effort = f"{self.simulations} simulations a move"
 
-    def play(self, episodes: list[int], seed: int, between: Callable[[], None]) -> list[Episode]:
+    def play(self, episodes: list[int], seed: int, between: Between) -> list[Episode]:
         """See :meth:`Player.play`."""
         config = self._config
         return play_episodes(
@@ -103,31 +128,41 @@ class PlanningPlayer:
     """A plan for the whole deal, judged over the chance of the next one
     (:mod:`alphatriangle.ntuple.planner`); games are played on all cores."""
 
-    def __init__(self, network: NTupleNetwork, config: Config, simulations: int | None) -> None:
+    def __init__(
+        self,
+        network: NTupleNetwork,
+        config: Config,
+        simulations: int | None,
+        threads: int | None,
+    ) -> None:
         settings = config.ntuple
         self._network = network
         self._config = config
+        self.simulations = settings.play_simulations if simulations is None else simulations
+        self._threads = threads or core_count()
         self._effort = Effort(
             width=settings.play_width,
             leaves=settings.play_leaves,
-            samples=settings.play_simulations if simulations is None else simulations,
+            samples=self.simulations,
             inner=settings.play_inner_width,
         )
-        self.effort = f"{self._effort.samples} simulations a deal"
+        self.effort = f"{self.simulations} simulations a deal"
 
-    def play(self, episodes: list[int], seed: int, between: Callable[[], None]) -> list[Episode]:
+    def play(self, episodes: list[int], seed: int, between: Between) -> list[Episode]:
         """See :meth:`Player.play`."""
         self._check_finite()
-        played = play_games(
+        played: list[Episode] = []
+        for episode in play_games(
             self._network.played,
             self._effort,
             seed=seed,
             episodes=episodes,
             max_moves=self._config.env.max_moves_per_episode,
-            threads=core_count(),
-            between=between,
-        )
-        return list(played)
+            threads=self._threads,
+            between=lambda: between(len(played)),
+        ):
+            played.append(episode)
+        return played
 
     def rank(self, game: GameState) -> tuple[list[RankedMove], float]:
         """The plan's first move comes first; the others by the policy of the tables alone.

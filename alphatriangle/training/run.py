@@ -38,6 +38,7 @@ from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.learning.settings import PLAYING, make_network, same_settings
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.mlflow_description import describe_for_mlflow
+from alphatriangle.training.players import Between
 from alphatriangle.training.process import log_to, threads_put_back
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.training.way_back import way_back
@@ -271,13 +272,17 @@ def _prepare(
     games = config.stats.evaluation_games
     begins = checkpoint is not None and (plan.is_new or step == 0)
     if games and begins and progress.evaluation_before is None:
-        with display.phase(f"the agent before training plays {games} games"):
-            before = evaluate_agent(learner.network, config, games, _BEFORE, between=stop.check)
+        with display.phase(f"the agent before training plays {games} games") as say:
+            between = _between(stop, say, games)
+            before = evaluate_agent(learner.network, config, games, _BEFORE, between=between)
         progress.evaluation_before = before._asdict()
     baselines: list[PlayerScore] = []
     if games:
         with display.phase(f"players that do not learn play {games} games"):
-            baselines = [evaluate_baseline(p, config, games, stop.check) for p in BASELINES]
+            baselines = [
+                evaluate_baseline(player, config, games, lambda _: stop.check())
+                for player in BASELINES
+            ]
     failpoint("start.prepared")
     parts = setup.Parts(config, learner, progress, gating, stats, data, baselines, step)
     loop = TrainingLoop(parts, plan.target_steps, display, stop)
@@ -303,9 +308,9 @@ def _train_and_report(
         with (
             contextlib.suppress(StopRequested),
             stop.at_once(),
-            display.phase(f"the agent after training plays {games} games"),
+            display.phase(f"the agent after training plays {games} games") as say,
         ):
-            scores = _final_scores(parts, games, stop)
+            scores = _final_scores(parts, games, _between(stop, say, games))
     return TrainingOutcome(
         run_name=plan.run_name,
         complete=complete,
@@ -319,19 +324,29 @@ def _train_and_report(
     )
 
 
-def _final_scores(parts: setup.Parts, games: int, stop: StopRequest) -> list[PlayerScore]:
+def _between(stop: StopRequest, say: Callable[[str], None], games: int) -> Between:
+    """Between moves: say how many games are over, unless somebody wants to stop."""
+
+    def between(finished: int) -> None:
+        stop.check()
+        say(f"{finished} of {games} are over")
+
+    return between
+
+
+def _final_scores(parts: setup.Parts, games: int, between: Between) -> list[PlayerScore]:
     network = parts.learner.network
     network.refresh()
     config = parts.config
     scores = list(parts.baselines)
-    if (before := _score_before(parts, games, stop)) is not None:
+    if (before := _score_before(parts, games, between)) is not None:
         scores.append(before)
     name = "agent after training"
-    scores.append(evaluate_agent(network, config, games, name, between=stop.check))
+    scores.append(evaluate_agent(network, config, games, name, between=between))
     return scores
 
 
-def _score_before(parts: setup.Parts, games: int, stop: StopRequest) -> PlayerScore | None:
+def _score_before(parts: setup.Parts, games: int, between: Between) -> PlayerScore | None:
     """Of the agent that the run began with: its weights follow from the seed, unless it took over
     another run's; then they have played when it began."""
     config, info = parts.config, parts.data.run_info
@@ -341,7 +356,7 @@ def _score_before(parts: setup.Parts, games: int, stop: StopRequest) -> PlayerSc
     if info is not None and info.started_from is not None:
         return None
     network = make_network(config, info)
-    return evaluate_agent(network, config, games, _BEFORE, between=stop.check)
+    return evaluate_agent(network, config, games, _BEFORE, between=between)
 
 
 def _finish_uploads(
