@@ -35,7 +35,7 @@ from alphatriangle.training.judging.evaluation import (
     evaluate_baseline,
 )
 from alphatriangle.training.judging.gating import Gating
-from alphatriangle.training.learning.settings import PLAYING, make_network, same_settings
+from alphatriangle.training.learning.settings import JUDGED, make_network, same_settings
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.mlflow_description import describe_for_mlflow
 from alphatriangle.training.players import Between
@@ -267,7 +267,7 @@ def _prepare(
         if "gate" in checkpoint.components:
             gating.resume(
                 checkpoint.components["gate"],
-                same_games=same_settings(checkpoint, config, *PLAYING),
+                same_games=same_settings(checkpoint, config, *JUDGED),
             )
     games = config.stats.evaluation_games
     begins = checkpoint is not None and (plan.is_new or step == 0)

@@ -31,6 +31,12 @@ def train_arguments(data: Path, *more: str, steps: int = 24) -> list[str]:
     ]  # fmt: skip
 
 
+def of_kind(kind: str) -> list[str]:
+    """Options that make a small run of this kind of network."""
+    settings = {"model.kind": kind, "ntuple.deals_per_step": 200, "ntuple.sample_every": 7}
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+
+
 def start(arguments: list[str], output: IO[str] | None = None) -> subprocess.Popen[str]:
     """Start a command whose output comes line by line, or goes into a file.
 
