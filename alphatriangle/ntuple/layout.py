@@ -81,10 +81,19 @@ def image(cells: Cells, symmetry: int) -> Cells:
     return tuple(sorted(symmetries().cell[symmetry, list(cells)].tolist()))
 
 
-def _kinds(radius: int) -> list[Cells]:
+def patches(radius: int) -> set[Cells]:
+    """The patch of every playable cell."""
+    return {patch(c, radius) for c in range(CELLS) if PLAYABLE_MASK >> c & 1}
+
+
+def lines() -> set[Cells]:
+    """The lines, each as ascending cells."""
+    return {tuple(sorted(line)) for line in LINE_CELLS}
+
+
+def _kinds(tuples: set[Cells]) -> list[Cells]:
     """One tuple of each kind, chosen such that together they lie in a small region."""
-    playable = [c for c in range(CELLS) if PLAYABLE_MASK >> c & 1]
-    tuples = {patch(c, radius) for c in playable} | {tuple(sorted(line)) for line in LINE_CELLS}
+    tuples = tuples.copy()
     chosen: list[Cells] = []
     region: set[int] = set()
     while tuples:
@@ -104,19 +113,20 @@ def _distinct_views(cells: Cells) -> list[int]:
 def _views_of(words: Words, views: Words) -> Words:
     """[..., 12]: what boards [..., 2] look like in the views."""
     filled = [words[..., c // 64] >> np.uint64(c % 64) & np.uint64(1) for c in range(CELLS)]
-    return np.bitwise_or.reduce(np.stack(filled, -1)[..., None] * views, -2)
+    seen: Words = np.bitwise_or.reduce(np.stack(filled, -1)[..., None] * views, -2)
+    return seen
 
 
-def make_layout(radius: int) -> Layout:
-    """The tables for patches of ``radius``.
+def make_layout(tuples: set[Cells]) -> Layout:
+    """The tables for these tuples and their images.
 
     Raises:
         ValueError: the tuples do not fit into one word of 64 cells.
     """
-    kinds = sorted(_kinds(radius), key=lambda cells: len(_distinct_views(cells)) < SYMMETRIES)
+    kinds = sorted(_kinds(tuples), key=lambda cells: len(_distinct_views(cells)) < SYMMETRIES)
     region = sorted(set().union(*kinds))
     if len(region) > 64:
-        raise ValueError(f"tuples of radius {radius} lie in {len(region)} cells, more than 64")
+        raise ValueError(f"the tuples lie in {len(region)} cells, more than 64")
     cell_image = symmetries().cell
     views = np.zeros((CELLS, SYMMETRIES), np.uint64)
     for symmetry in range(SYMMETRIES):
@@ -147,5 +157,5 @@ def make_layout(radius: int) -> Layout:
     )
 
 
-LAYOUT: Final = make_layout(RADIUS)
+LAYOUT: Final = make_layout(patches(RADIUS) | lines())
 SIZE: Final = LAYOUT.size

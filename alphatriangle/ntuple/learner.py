@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphatriangle.ntuple import online
-from alphatriangle.ntuple.beam import Beam, make_beam
+from alphatriangle.ntuple.beam import make_beam
 from alphatriangle.ntuple.bit_extract import best_way
 from alphatriangle.ntuple.tables import Tables
 from alphatriangle.utils.types import Episode, Rows
@@ -88,7 +88,7 @@ class OnlineLearner:
             played = list(pool.map(lambda copy: self._play(copy, deals), range(self.copies)))
         self._put_together([tables for tables, _, _ in played])
         outs = [out for _, out, _ in played]
-        sums = sum(out.sums for out in outs)
+        sums = np.sum([out.sums for out in outs], axis=0)
         evaluations = sum(int(beam.counters[1]) for beam in self._beams)
         for beam in self._beams:
             beam.counters[1] = 0

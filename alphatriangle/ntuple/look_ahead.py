@@ -1,4 +1,4 @@
-"""The search: a beam over the deal's placements, its best ends judged over the chance of next deals.
+"""The search: a beam over the deal's placements, its best ends judged over next deals.
 
 Random next deals, the same for all ends (common random numbers), are each played by a narrow beam,
 and an end is worth the mean chance to survive after them (as roll-outs: Tesauro and Galperin,

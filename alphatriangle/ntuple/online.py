@@ -56,8 +56,8 @@ class Settings(NamedTuple):
 # Places in ``Game.numbers``.
 COPY, GAMES, STARTED, EPISODE, LENGTH, DEALT, MOVES, KNOWN, DEALS = range(9)
 # COPY which copy; GAMES begun, restarted ones included; STARTED from an empty board; EPISODE of
-# this game, -1 if it was restarted; LENGTH deals played in it; DEALT drawn from its key; MOVES made;
-# KNOWN whether the board is an afterstate to learn from; DEALS played since the beginning.
+# this game, -1 if it was restarted; LENGTH deals played in it; DEALT drawn from its key; MOVES
+# made; KNOWN whether the board is an afterstate to learn from; DEALS played since the beginning.
 
 
 class Game(NamedTuple):
