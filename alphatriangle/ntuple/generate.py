@@ -30,12 +30,6 @@ _U: Final = np.uint64
 
 
 @inner
-def count_placements(lo: np.uint64, hi: np.uint64, out: npt.NDArray[np.uint64]) -> None:
-    """Write the number of placements of each shape into ``out`` [NUM_SHAPES]."""
-'''
-_MIDDLE: Final = '''
-
-@inner
 def sum_of_counts(weights: npt.NDArray[np.float32], lo: np.uint64, hi: np.uint64) -> np.float32:
     """The sum of the weights of all numbers of placements; ``weights`` begin with theirs."""
 '''
@@ -49,7 +43,7 @@ def _shifted() -> list[str]:
     return lines
 
 
-def _count(shape: int) -> list[str]:
+def _anchors(shape: int) -> list[str]:
     """Lines that leave the shape's anchors in ``a`` and ``b``."""
     offsets = SHAPE_OFFSETS[shape, : SHAPE_SIZE[shape]].tolist()
     words = [" & ".join(f"{word}{d}" for d in offsets) for word in "lh"]
@@ -61,14 +55,12 @@ def _count(shape: int) -> list[str]:
 
 def source() -> str:
     """The text of the module."""
-    counts, sums = _shifted(), [*_shifted(), "t0 = t1 = np.float32(0)"]
+    lines = [*_shifted(), "t0 = t1 = np.float32(0)"]
     for shape in range(NUM_SHAPES):
         both = "_U(popcount(a) + popcount(b))"
-        counts += [*_count(shape), f"out[{shape}] = {both}"]
-        sums += [*_count(shape), f"t{shape % 2} += weights[_U({shape * COUNTS}) + {both}]"]
-    sums.append("return t0 + t1")
-    bodies = ["".join(f"    {line}\n" for line in lines) for lines in (counts, sums)]
-    return _HEAD + bodies[0] + _MIDDLE + bodies[1]
+        lines += [*_anchors(shape), f"t{shape % 2} += weights[_U({shape * COUNTS}) + {both}]"]
+    lines.append("return t0 + t1")
+    return _HEAD + "".join(f"    {line}\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from alphatriangle.ntuple import online
 from alphatriangle.ntuple.beam import make_beam
 from alphatriangle.ntuple.bit_extract import best_way
+from alphatriangle.ntuple.one_hot import one_hot_policies
 from alphatriangle.ntuple.tables import Tables
 from alphatriangle.utils.types import Episode, Rows
 
@@ -182,4 +183,5 @@ class OnlineLearner:
 
 def _rows(out: online.Output) -> Rows:
     n = int(out.counts[online.ROWS])
-    return Rows(out.boards[:n], out.slots[:n], out.policies[:n], out.values[:n])
+    boards, slots = out.boards[:n], out.slots[:n]
+    return Rows(boards, slots, one_hot_policies(boards, slots, out.actions[:n]), out.values[:n])
