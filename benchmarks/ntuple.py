@@ -50,12 +50,14 @@ def _value(text: str) -> Any:
         return text
 
 
-def _tuples(family: str) -> set[tuple[int, ...]]:
+def _layout(family: str) -> Any:
     from alphatriangle.ntuple import layout
 
     parts = family.split("+")
-    radii = [int(part[1:]) for part in parts if part != "lines"]
-    return set().union(*map(layout.patches, radii), layout.lines() if "lines" in parts else ())
+    radii = [int(part[1:]) for part in parts if part not in ("lines", "turned")]
+    lines = layout.LINES_OF if "lines" in parts else ()
+    tuples = set().union(*map(layout.patches, radii), lines)
+    return layout.make_layout(tuples, turned="turned" in parts)
 
 
 def play(weights: Any, effort: str, games: int, seed: int) -> dict[str, float]:
@@ -90,7 +92,7 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
 
     if family := settings.pop("tuples", ""):
         # Before any kernel's module takes its constants from it; kernels of their own.
-        setattr(layout, "LAYOUT", layout.make_layout(_tuples(str(family))))  # noqa: B010
+        setattr(layout, "LAYOUT", _layout(str(family)))  # noqa: B010
         setattr(layout, "SIZE", layout.LAYOUT.size)  # noqa: B010
         os.environ["NUMBA_CACHE_DIR"] = str(options.folder.absolute() / f"kernels-{family}")
     from alphatriangle.ntuple.learner import OnlineLearner
@@ -105,15 +107,20 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
     )
     learner.round(1)
     spent, learned, marks = 0.0, 0, []
+    curve: list[tuple[float, list[float]]] = []
     for mark in options.seconds:
         while spent < mark:
             begin = time.process_time()
-            learned += learner.round(deals).deals
+            played = learner.round(deals)
+            learned += played.deals
             spent += time.process_time() - begin
+            curve.append((spent, [e.score for e in played.episodes]))
+        newest = np.concatenate([scores for at, scores in curve if at > 0.75 * mark])
         tests = {
             e: play(tables.average, e, options.games, options.test_seed) for e in options.effort
         }
-        marks.append({"seconds": mark, "deals": learned, "tests": tests})
+        training = float(newest.mean())
+        marks.append({"seconds": mark, "deals": learned, "training": training, "tests": tests})
         if options.save:
             np.save(options.folder / f"{variant.name}-{seed}-{mark:g}.npy", tables.average)
     result = {"variant": variant.name, "settings": variant.settings, "seed": seed, "marks": marks}
@@ -125,14 +132,15 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     """In Markdown: a line for each variant and mark, its seeds side by side."""
     efforts = list(results[0]["marks"][0]["tests"])
     lines = [
-        f"| variant | CPU s | deals/s | {' | '.join(efforts)} |",
-        "| --- " * (3 + len(efforts)) + "|",
+        f"| variant | CPU s | deals/s | while learning | {' | '.join(efforts)} |",
+        "| --- " * (4 + len(efforts)) + "|",
     ]
     for name in dict.fromkeys(r["variant"] for r in results):
         own = [r for r in results if r["variant"] == name]
         for i, mark in enumerate(own[0]["marks"]):
             speed = np.mean([r["marks"][i]["deals"] / mark["seconds"] for r in own])
-            cells = [name, f"{mark['seconds']:g}", f"{speed:,.0f}"]
+            training = ", ".join(f"{r['marks'][i]['training']:.1f}" for r in own)
+            cells = [name, f"{mark['seconds']:g}", f"{speed:,.0f}", training]
             for effort in efforts:
                 tests = [r["marks"][i]["tests"][effort] for r in own]
                 seeds = ", ".join(f"{t['mean']:.0f} ± {t['half']:.0f}" for t in tests)

@@ -227,4 +227,4 @@ def plan_deal(
         planned = depth + 1
         if count == 0:
             break
-    return now, planned, count
+    return int(now), planned, int(count)

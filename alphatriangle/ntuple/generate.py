@@ -35,9 +35,13 @@ def sum_of_counts(weights: npt.NDArray[np.float32], lo: np.uint64, hi: np.uint64
 '''
 
 
+def _hex(word: int) -> str:
+    return f"0x{word:X}"
+
+
 def _shifted() -> list[str]:
     """Lines that shift the free cells so that a shape fits where the words of its cells are set."""
-    lines = [f"l0 = ~lo & _U({hex(PLAYABLE[0])})", f"h0 = ~hi & _U({hex(PLAYABLE[1])})"]
+    lines = [f"l0 = ~lo & _U({_hex(PLAYABLE[0])})", f"h0 = ~hi & _U({_hex(PLAYABLE[1])})"]
     for d in sorted(set(SHAPE_OFFSETS.ravel().tolist()) - {0}):
         lines += [f"l{d} = (l0 >> _U({d})) | (h0 << _U({64 - d}))", f"h{d} = h0 >> _U({d})"]
     return lines
@@ -48,7 +52,7 @@ def _anchors(shape: int) -> list[str]:
     offsets = SHAPE_OFFSETS[shape, : SHAPE_SIZE[shape]].tolist()
     words = [" & ".join(f"{word}{d}" for d in offsets) for word in "lh"]
     return [
-        f"{name} = {word} & _U({hex(anchors)})"
+        f"{name} = {word} & _U({_hex(anchors)})"
         for name, word, anchors in zip("ab", words, ANCHORS[shape], strict=True)
     ]
 

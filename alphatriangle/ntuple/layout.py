@@ -59,6 +59,7 @@ class Layout(NamedTuple):
 
 
 Cells = tuple[int, ...]
+LINES_OF: Final[set[Cells]] = {tuple(sorted(line)) for line in LINE_CELLS}
 
 
 def _neighbours(cell: int) -> list[int]:
@@ -86,13 +87,11 @@ def patches(radius: int) -> set[Cells]:
     return {patch(c, radius) for c in range(CELLS) if PLAYABLE_MASK >> c & 1}
 
 
-def lines() -> set[Cells]:
-    """The lines, each as ascending cells."""
-    return {tuple(sorted(line)) for line in LINE_CELLS}
+def kinds(tuples: set[Cells]) -> list[Cells]:
+    """One tuple of each kind, those with 12 images first.
 
-
-def _kinds(tuples: set[Cells]) -> list[Cells]:
-    """One tuple of each kind, chosen such that together they lie in a small region."""
+    They are chosen such that together they lie in a small region.
+    """
     tuples = tuples.copy()
     chosen: list[Cells] = []
     region: set[int] = set()
@@ -102,7 +101,7 @@ def _kinds(tuples: set[Cells]) -> list[Cells]:
         tuples -= images
         chosen.append(min(images, key=lambda cells: (len(region.union(cells)), cells)))
         region.update(chosen[-1])
-    return chosen
+    return sorted(chosen, key=lambda cells: len(_distinct_views(cells)) < SYMMETRIES)
 
 
 def _distinct_views(cells: Cells) -> list[int]:
@@ -117,14 +116,17 @@ def _views_of(words: Words, views: Words) -> Words:
     return seen
 
 
-def make_layout(tuples: set[Cells]) -> Layout:
+def make_layout(tuples: set[Cells], *, turned: bool = False) -> Layout:
     """The tables for these tuples and their images.
+
+    A tuple that a symmetry maps to itself has fewer than 12 images. Each is looked up once, or,
+    with ``turned``, once for every symmetry that leads to it, its cells in another order.
 
     Raises:
         ValueError: the tuples do not fit into one word of 64 cells.
     """
-    kinds = sorted(_kinds(tuples), key=lambda cells: len(_distinct_views(cells)) < SYMMETRIES)
-    region = sorted(set().union(*kinds))
+    chosen = kinds(tuples)
+    region = sorted(set().union(*chosen))
     if len(region) > 64:
         raise ValueError(f"the tuples lie in {len(region)} cells, more than 64")
     cell_image = symmetries().cell
@@ -136,9 +138,9 @@ def make_layout(tuples: set[Cells]) -> Layout:
     for shape, anchor in np.ndindex(NUM_SHAPES, CELLS):
         lines = np.flatnonzero((LINES & PLACEMENT[shape, anchor]).any(1))
         touched[shape, anchor, : len(lines)] = lines
-    masks = [sum(1 << region.index(c) for c in cells) for cells in kinds]
-    read = [_distinct_views(cells) for cells in kinds]
-    sizes = np.cumsum([0] + [2 ** len(cells) for cells in kinds])
+    masks = [sum(1 << region.index(c) for c in cells) for cells in chosen]
+    read = [list(range(SYMMETRIES)) if turned else _distinct_views(cells) for cells in chosen]
+    sizes = np.cumsum([0] + [2 ** len(cells) for cells in chosen])
     first = np.cumsum([0] + [len(v) for v in read])
     return Layout(
         views=views,
@@ -157,5 +159,5 @@ def make_layout(tuples: set[Cells]) -> Layout:
     )
 
 
-LAYOUT: Final = make_layout(patches(RADIUS) | lines())
+LAYOUT: Final = make_layout(patches(RADIUS) | LINES_OF)
 SIZE: Final = LAYOUT.size
