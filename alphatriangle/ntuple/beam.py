@@ -210,7 +210,8 @@ def plan_deal(
     ends of the deal are its first rows, best first; where every plan ends the game there is none,
     and the last row is the plan with the most reward.
     """
-    now, count, planned = 0, 1, 0
+    # Not literals, for which numba would compile what is called once more.
+    now, count, planned = np.int64(0), np.int64(1), 0
     beam.board[0, 0, 0], beam.board[0, 0, 1] = lo, hi
     see(lo, hi, beam.views[0, 0])
     beam.reward[0, 0] = 0.0
@@ -226,4 +227,4 @@ def plan_deal(
         planned = depth + 1
         if count == 0:
             break
-    return now, planned, count
+    return int(now), planned, int(count)

@@ -68,8 +68,9 @@ def evaluate(
     weights: npt.NDArray[np.float32],
     boards: npt.NDArray[np.uint64],
     slots: npt.NDArray[np.int8],
+    way: Way | None = None,
 ) -> Evaluation:
-    """Evaluate N positions [N, 2], [N, 3].
+    """Evaluate N positions [N, 2], [N, 3]; ``way`` is how bits are packed, by default the best.
 
     A placement's policy logit is that of the chance to survive with the board it leaves, as if the
     other shapes were not there, but at least one of them must fit; the value [N] is the chance to
@@ -77,5 +78,5 @@ def evaluate(
     """
     logits = np.full((len(boards), ACTIONS), _ENDS, np.float32)
     values = np.empty(len(boards), np.float32)
-    _evaluate(best_way(), weights, boards, slots, logits, values)
+    _evaluate(way or best_way(), weights, boards, slots, logits, values)
     return Evaluation(logits, values)

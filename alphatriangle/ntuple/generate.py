@@ -30,45 +30,41 @@ _U: Final = np.uint64
 
 
 @inner
-def count_placements(lo: np.uint64, hi: np.uint64, out: npt.NDArray[np.uint64]) -> None:
-    """Write the number of placements of each shape into ``out`` [NUM_SHAPES]."""
-'''
-_MIDDLE: Final = '''
-
-@inner
 def sum_of_counts(weights: npt.NDArray[np.float32], lo: np.uint64, hi: np.uint64) -> np.float32:
     """The sum of the weights of all numbers of placements; ``weights`` begin with theirs."""
 '''
 
 
+def _hex(word: int) -> str:
+    return f"0x{word:X}"
+
+
 def _shifted() -> list[str]:
     """Lines that shift the free cells so that a shape fits where the words of its cells are set."""
-    lines = [f"l0 = ~lo & _U({hex(PLAYABLE[0])})", f"h0 = ~hi & _U({hex(PLAYABLE[1])})"]
+    lines = [f"l0 = ~lo & _U({_hex(PLAYABLE[0])})", f"h0 = ~hi & _U({_hex(PLAYABLE[1])})"]
     for d in sorted(set(SHAPE_OFFSETS.ravel().tolist()) - {0}):
         lines += [f"l{d} = (l0 >> _U({d})) | (h0 << _U({64 - d}))", f"h{d} = h0 >> _U({d})"]
     return lines
 
 
-def _count(shape: int) -> list[str]:
+def _anchors(shape: int) -> list[str]:
     """Lines that leave the shape's anchors in ``a`` and ``b``."""
     offsets = SHAPE_OFFSETS[shape, : SHAPE_SIZE[shape]].tolist()
     words = [" & ".join(f"{word}{d}" for d in offsets) for word in "lh"]
     return [
-        f"{name} = {word} & _U({hex(anchors)})"
+        f"{name} = {word} & _U({_hex(anchors)})"
         for name, word, anchors in zip("ab", words, ANCHORS[shape], strict=True)
     ]
 
 
 def source() -> str:
     """The text of the module."""
-    counts, sums = _shifted(), [*_shifted(), "t0 = t1 = np.float32(0)"]
+    lines = [*_shifted(), "t0 = t1 = np.float32(0)"]
     for shape in range(NUM_SHAPES):
         both = "_U(popcount(a) + popcount(b))"
-        counts += [*_count(shape), f"out[{shape}] = {both}"]
-        sums += [*_count(shape), f"t{shape % 2} += weights[_U({shape * COUNTS}) + {both}]"]
-    sums.append("return t0 + t1")
-    bodies = ["".join(f"    {line}\n" for line in lines) for lines in (counts, sums)]
-    return _HEAD + bodies[0] + _MIDDLE + bodies[1]
+        lines += [*_anchors(shape), f"t{shape % 2} += weights[_U({shape * COUNTS}) + {both}]"]
+    lines.append("return t0 + t1")
+    return _HEAD + "".join(f"    {line}\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class Layout(NamedTuple):
 
 
 Cells = tuple[int, ...]
+LINES_OF: Final[set[Cells]] = {tuple(sorted(line)) for line in LINE_CELLS}
 
 
 def _neighbours(cell: int) -> list[int]:
@@ -81,10 +82,17 @@ def image(cells: Cells, symmetry: int) -> Cells:
     return tuple(sorted(symmetries().cell[symmetry, list(cells)].tolist()))
 
 
-def _kinds(radius: int) -> list[Cells]:
-    """One tuple of each kind, chosen such that together they lie in a small region."""
-    playable = [c for c in range(CELLS) if PLAYABLE_MASK >> c & 1]
-    tuples = {patch(c, radius) for c in playable} | {tuple(sorted(line)) for line in LINE_CELLS}
+def patches(radius: int) -> set[Cells]:
+    """The patch of every playable cell."""
+    return {patch(c, radius) for c in range(CELLS) if PLAYABLE_MASK >> c & 1}
+
+
+def kinds(tuples: set[Cells]) -> list[Cells]:
+    """One tuple of each kind, those with 12 images first.
+
+    They are chosen such that together they lie in a small region.
+    """
+    tuples = tuples.copy()
     chosen: list[Cells] = []
     region: set[int] = set()
     while tuples:
@@ -93,7 +101,7 @@ def _kinds(radius: int) -> list[Cells]:
         tuples -= images
         chosen.append(min(images, key=lambda cells: (len(region.union(cells)), cells)))
         region.update(chosen[-1])
-    return chosen
+    return sorted(chosen, key=lambda cells: len(_distinct_views(cells)) < SYMMETRIES)
 
 
 def _distinct_views(cells: Cells) -> list[int]:
@@ -104,19 +112,23 @@ def _distinct_views(cells: Cells) -> list[int]:
 def _views_of(words: Words, views: Words) -> Words:
     """[..., 12]: what boards [..., 2] look like in the views."""
     filled = [words[..., c // 64] >> np.uint64(c % 64) & np.uint64(1) for c in range(CELLS)]
-    return np.bitwise_or.reduce(np.stack(filled, -1)[..., None] * views, -2)
+    seen: Words = np.bitwise_or.reduce(np.stack(filled, -1)[..., None] * views, -2)
+    return seen
 
 
-def make_layout(radius: int) -> Layout:
-    """The tables for patches of ``radius``.
+def make_layout(tuples: set[Cells], *, turned: bool = False) -> Layout:
+    """The tables for these tuples and their images.
+
+    A tuple that a symmetry maps to itself has fewer than 12 images. Each is looked up once, or,
+    with ``turned``, once for every symmetry that leads to it, its cells in another order.
 
     Raises:
         ValueError: the tuples do not fit into one word of 64 cells.
     """
-    kinds = sorted(_kinds(radius), key=lambda cells: len(_distinct_views(cells)) < SYMMETRIES)
-    region = sorted(set().union(*kinds))
+    chosen = kinds(tuples)
+    region = sorted(set().union(*chosen))
     if len(region) > 64:
-        raise ValueError(f"tuples of radius {radius} lie in {len(region)} cells, more than 64")
+        raise ValueError(f"the tuples lie in {len(region)} cells, more than 64")
     cell_image = symmetries().cell
     views = np.zeros((CELLS, SYMMETRIES), np.uint64)
     for symmetry in range(SYMMETRIES):
@@ -126,9 +138,9 @@ def make_layout(radius: int) -> Layout:
     for shape, anchor in np.ndindex(NUM_SHAPES, CELLS):
         lines = np.flatnonzero((LINES & PLACEMENT[shape, anchor]).any(1))
         touched[shape, anchor, : len(lines)] = lines
-    masks = [sum(1 << region.index(c) for c in cells) for cells in kinds]
-    read = [_distinct_views(cells) for cells in kinds]
-    sizes = np.cumsum([0] + [2 ** len(cells) for cells in kinds])
+    masks = [sum(1 << region.index(c) for c in cells) for cells in chosen]
+    read = [list(range(SYMMETRIES)) if turned else _distinct_views(cells) for cells in chosen]
+    sizes = np.cumsum([0] + [2 ** len(cells) for cells in chosen])
     first = np.cumsum([0] + [len(v) for v in read])
     return Layout(
         views=views,
@@ -147,5 +159,5 @@ def make_layout(radius: int) -> Layout:
     )
 
 
-LAYOUT: Final = make_layout(RADIUS)
+LAYOUT: Final = make_layout(patches(RADIUS) | LINES_OF)
 SIZE: Final = LAYOUT.size

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from alphatriangle.ntuple import online
 from alphatriangle.ntuple.beam import make_beam
-from alphatriangle.ntuple.bit_extract import best_way
+from alphatriangle.ntuple.bit_extract import Way, best_way
+from alphatriangle.ntuple.one_hot import one_hot_policies
 from alphatriangle.ntuple.tables import Tables
 from alphatriangle.utils.types import Episode, Rows
 
@@ -57,6 +58,7 @@ class OnlineLearner:
         first_episode: int = 0,
         max_moves: int = 30_000,
         sample: int = 0,
+        way: Way | None = None,
     ) -> None:
         """``tables`` get new arrays at the end of each round.
 
@@ -65,7 +67,7 @@ class OnlineLearner:
         best plans is played. rate: of learning, the sum over all weights of a board. restart: share
         of games that begin up to 10 deals before the end of the last one. max_moves: placements
         after which a game is given up; its end is then not learned from. sample: rows are taken
-        from every so many deals, 0 for none.
+        from every so many deals, 0 for none. way: how bits are packed, by default the best.
         """
         self.tables = tables
         self.copies = copies
@@ -75,7 +77,7 @@ class OnlineLearner:
             explore=explore, explored=_EXPLORED, restart=restart, window=_WINDOW,
             max_moves=max_moves, sample=sample,
         )  # fmt: skip
-        self._way = best_way()
+        self._way = way or best_way()
         self._games = [online.make_game(copy, max_moves) for copy in range(copies)]
         self._beams = [make_beam(max(width, _EXPLORED)) for _ in range(copies)]
 
@@ -88,7 +90,7 @@ class OnlineLearner:
             played = list(pool.map(lambda copy: self._play(copy, deals), range(self.copies)))
         self._put_together([tables for tables, _, _ in played])
         outs = [out for _, out, _ in played]
-        sums = sum(out.sums for out in outs)
+        sums = np.sum([out.sums for out in outs], axis=0)
         evaluations = sum(int(beam.counters[1]) for beam in self._beams)
         for beam in self._beams:
             beam.counters[1] = 0
@@ -182,4 +184,5 @@ class OnlineLearner:
 
 def _rows(out: online.Output) -> Rows:
     n = int(out.counts[online.ROWS])
-    return Rows(out.boards[:n], out.slots[:n], out.policies[:n], out.values[:n])
+    boards, slots = out.boards[:n], out.slots[:n]
+    return Rows(boards, slots, one_hot_policies(boards, slots, out.actions[:n]), out.values[:n])

@@ -1,4 +1,4 @@
-"""The search: a beam over the deal's placements, its best ends judged over the chance of next deals.
+"""The search: a beam over the deal's placements, its best ends judged over next deals.
 
 Random next deals, the same for all ends (common random numbers), are each played by a narrow beam,
 and an end is worth the mean chance to survive after them (as roll-outs: Tesauro and Galperin,
@@ -66,7 +66,7 @@ def _played_on(
         deal(key, number, slots)
         if not any_legal(lo, hi, slots):
             return 0.0
-        now, _, kept = plan_deal(way, weights, lo, hi, slots, effort.inner, 1, beam)
+        now, _, kept = plan_deal(way, weights, lo, hi, slots, effort.inner, np.int64(1), beam)
         if kept == 0:
             return 0.0
         lo, hi = beam.board[now, 0, 0], beam.board[now, 0, 1]

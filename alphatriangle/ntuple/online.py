@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from alphatriangle.game.geometry import EMPTY, MAX_LEGAL, SLOTS
-from alphatriangle.game.kernels import any_legal, deal, legal_actions, step
+from alphatriangle.game.geometry import EMPTY, SLOTS
+from alphatriangle.game.kernels import any_legal, deal, step
 from alphatriangle.ntuple.beam import Beam, plan_deal
 from alphatriangle.ntuple.bit_extract import Way
 from alphatriangle.ntuple.layout import LAYOUT
@@ -56,8 +56,8 @@ class Settings(NamedTuple):
 # Places in ``Game.numbers``.
 COPY, GAMES, STARTED, EPISODE, LENGTH, DEALT, MOVES, KNOWN, DEALS = range(9)
 # COPY which copy; GAMES begun, restarted ones included; STARTED from an empty board; EPISODE of
-# this game, -1 if it was restarted; LENGTH deals played in it; DEALT drawn from its key; MOVES made;
-# KNOWN whether the board is an afterstate to learn from; DEALS played since the beginning.
+# this game, -1 if it was restarted; LENGTH deals played in it; DEALT drawn from its key; MOVES
+# made; KNOWN whether the board is an afterstate to learn from; DEALS played since the beginning.
 
 
 class Game(NamedTuple):
@@ -88,7 +88,7 @@ class Output(NamedTuple):
     moves: npt.NDArray[np.int16]
     boards: npt.NDArray[np.uint64]  # [R, 2]
     slots: npt.NDArray[np.int8]  # [R, SLOTS]
-    policies: npt.NDArray[np.float32]  # [R, MAX_LEGAL]
+    actions: npt.NDArray[np.int16]  # [R] what was played, -1 in an afterstate
     values: npt.NDArray[np.float32]  # [R]
     counts: npt.NDArray[np.int64]  # [3] episodes, moves, rows
     sums: npt.NDArray[np.float64]  # [3] squared errors, boards learned from, games ended
@@ -122,7 +122,7 @@ def make_output(deals: int, settings: Settings) -> Output:
         np.zeros(moves, np.int16),
         np.zeros((rows, 2), np.uint64),
         np.full((rows, SLOTS), EMPTY, np.int8),
-        np.zeros((rows, MAX_LEGAL), np.float32),
+        np.full(rows, -1, np.int16),
         np.zeros(rows, np.float32),
         np.zeros(3, np.int64),
         np.zeros(3),
@@ -140,7 +140,6 @@ class Learned(NamedTuple):
 class _Scratch(NamedTuple):
     views: npt.NDArray[np.uint64]
     places: npt.NDArray[np.uint64]
-    actions: npt.NDArray[np.int16]
 
 
 @inner
@@ -221,19 +220,15 @@ def _finish(game: Game, out: Output, truncated: bool) -> None:
 
 
 @inner
-def _row(game: Game, out: Output, action: int, value: float, scratch: _Scratch) -> None:
-    """Take a row: the position, what is played in it (-1: it has no shapes), its value."""
+def _row(game: Game, out: Output, action: int, value: float) -> None:
+    """Take a row: the position, what is played in it (-1 in an afterstate), its value."""
     r = out.counts[ROWS]
     out.counts[ROWS] = r + 1
     out.boards[r, 0], out.boards[r, 1] = game.board[0], game.board[1]
     out.values[r] = value
-    if action < 0:
-        return
+    out.actions[r] = action
     for s in range(SLOTS):
-        out.slots[r, s] = game.slots[s]
-    for i in range(legal_actions(game.board[0], game.board[1], game.slots, scratch.actions)):
-        if scratch.actions[i] == action:
-            out.policies[r, i] = 1.0
+        out.slots[r, s] = game.slots[s] if action >= 0 else EMPTY
 
 
 @inner
@@ -264,7 +259,7 @@ def _play_deal(
     for k in range(planned):
         action = np.int64(beam.plan[now, row, k])
         if sampled:
-            _row(game, out, action, value, scratch)
+            _row(game, out, action, value)
         if numbers[EPISODE] >= 0:
             game.history[numbers[MOVES]] = action
         numbers[MOVES] += 1
@@ -278,7 +273,7 @@ def _play_deal(
     numbers[KNOWN] = 1
     if kept > 0:
         if sampled:
-            _row(game, out, -1, value, scratch)
+            _row(game, out, np.int64(-1), value)
         if done:
             _learn(way, tables, game.board, 0.0, settings.rate, scratch, out.sums)
     return not done
@@ -295,25 +290,22 @@ def play_and_learn(
     out: Output,
 ) -> None:
     """Play exactly ``deals`` deals, game after game, learning from each."""
-    scratch = _Scratch(
-        np.empty(VIEWS, np.uint64), np.empty(_LOOKUPS, np.uint64), np.empty(MAX_LEGAL, np.int16)
-    )
+    scratch = _Scratch(np.empty(VIEWS, np.uint64), np.empty(_LOOKUPS, np.uint64))
     alive = game.numbers[GAMES] > 0
-    for _ in range(deals):
-        while not alive:
+    played = 0
+    while played < deals or not alive:
+        if not alive:
             alive = _begin(settings, game)
             if not alive and game.numbers[KNOWN]:
                 _learn(way, tables, game.board, 0.0, settings.rate, scratch, out.sums)
+            continue
         alive = _play_deal(way, settings, tables, game, out, beam, scratch)
+        played += 1
         truncated = alive and game.numbers[MOVES] + SLOTS > settings.max_moves
         if truncated or not alive:
             _finish(game, out, truncated)
             out.sums[ENDED] += 1.0
             alive = False
-    while not alive:
-        alive = _begin(settings, game)
-        if not alive and game.numbers[KNOWN]:
-            _learn(way, tables, game.board, 0.0, settings.rate, scratch, out.sums)
 
 
 @kernel(nogil=True)

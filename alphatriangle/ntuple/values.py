@@ -14,11 +14,12 @@ import numpy.typing as npt
 from numba.extending import overload
 
 from alphatriangle.features.symmetry import SYMMETRIES
-from alphatriangle.game.bits import trailing_zeros
+from alphatriangle.game.bits import popcount, trailing_zeros
 from alphatriangle.game.geometry import NUM_SHAPES
+from alphatriangle.game.kernels import legal_anchors
 from alphatriangle.ntuple.bit_extract import ROUNDS, ByPext, Way, pext
 from alphatriangle.ntuple.layout import COUNTS, LAYOUT
-from alphatriangle.ntuple.placements import count_placements, sum_of_counts
+from alphatriangle.ntuple.placements import sum_of_counts
 from alphatriangle.utils.kernels import inner
 
 VIEWS: Final = SYMMETRIES
@@ -116,6 +117,7 @@ def look_up(
         for i in range(_FIRST[kind], _FIRST[kind + 1]):
             out[n] = _OFFSET[kind] + _packed(way, kind, views[_READ[i]])
             n += 1
-    count_placements(lo, hi, out[n:])
     for shape in range(NUM_SHAPES):
-        out[n + shape] += np.uint64(_COUNTS_AT + shape * COUNTS)
+        a, b = legal_anchors(lo, hi, shape)
+        out[n] = np.uint64(_COUNTS_AT + shape * COUNTS + popcount(a) + popcount(b))
+        n += 1

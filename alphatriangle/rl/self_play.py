@@ -295,7 +295,8 @@ def play_episodes(
 ) -> list[Episode]:
     """Play these episodes to the end without noise; in the order of ``episodes``.
 
-    ``between`` is called now and then with the number of games that are over; what it raises ends the games.
+    ``between`` is called now and then with the number of games that are over; what it raises ends
+    them.
     """
     player = SelfPlay(
         network,
