@@ -26,8 +26,8 @@ def alphatriangle(*arguments: str, **options: Any) -> subprocess.CompletedProces
 
 def train_arguments(data: Path, *more: str, steps: int = 24) -> list[str]:
     return [
-        "train", "--preset", "quick", "--run-name", "r", "--data-dir", str(data), "--seed", "7",
-        "--max-steps", str(steps), *tiny_settings(), *more,
+        "train", "--preset", "convolutional-quick", "--run-name", "r", "--data-dir", str(data),
+        "--seed", "7", "--max-steps", str(steps), *tiny_settings(), *more,
     ]  # fmt: skip
 
 
