@@ -17,7 +17,7 @@ ROWS = 300
 
 def run() -> Iterator[Result]:
     """One line for the step and one for the call, for each preset that a CPU trains."""
-    for name in ("quick", "laptop"):
+    for name in ("convolutional-quick", "convolutional-laptop"):
         config = build(preset(name))
         yield from _measured(name, config)
 

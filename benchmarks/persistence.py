@@ -128,7 +128,8 @@ def _megabytes(count: float) -> str:
 
 
 def run() -> list[Result]:
-    """Measure with full buffers of 250,000 and 2,500,000 rows and the ``laptop`` network."""
+    """Measure with full buffers of 250,000 and 2,500,000 rows; the network is that of the preset
+    ``convolutional-laptop``."""
     with tempfile.TemporaryDirectory() as name:
         return _run(Path(name))
 

@@ -1,6 +1,7 @@
 """Ray workers, one for each core and fewer, and how many of them a learner keeps up with.
 
-In the ``laptop`` preset, workers and learner on one thread each, not at the same time.
+In the ``convolutional-laptop`` preset, workers and learner on one thread each, not at the same
+time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SECONDS = 20.0
 def run() -> list[Result]:
     """Workers first, then the learner on their rows."""
     torch.set_num_threads(1)
-    config = build(preset("laptop"))
+    config = build(preset("convolutional-laptop"))
     network = NeuralNetwork(config.model, "cpu")
     buffer = ExperienceBuffer(config.train)
     results = []

@@ -22,7 +22,7 @@ CALLS = 150
 
 
 def run() -> list[Result]:
-    """Measure on the ``laptop`` network, 64 channels x 4 blocks."""
+    """Measure on the ``convolutional-laptop`` network, 64 channels x 4 blocks."""
     torch.set_num_threads(1)
     results = []
     rates: dict[str, float] = {}

@@ -1,4 +1,5 @@
-"""The state that the persistence benchmarks save: the ``laptop`` network and real rows."""
+"""The state that the persistence benchmarks save: real rows, and the network of the preset
+``convolutional-laptop``."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def make_config(folder: Path, capacity: int) -> Config:
         "train": {"run_name": "bench", "buffer_capacity": capacity, "use_per": True},
         "persistence": {"root_data_dir": str(folder), "mlflow": False, "keep_last": 3},
     }
-    return build(merge(preset("laptop"), layer))
+    return build(merge(preset("convolutional-laptop"), layer))
 
 
 def make_rows(config: Config, count: int) -> Rows:

@@ -3,7 +3,7 @@
 For ablations of what has no switch because nobody who trains would turn it off. The parts are taken
 out of this process only, so that self-play has to be in it (``--workers 0``, no gate).
 
-    python -m benchmarks.without batch_norm train --preset quick --workers 0
+    python -m benchmarks.without batch_norm train --preset convolutional-quick --workers 0
     python -m benchmarks.without lines,counts eval RUN --against none
 """
 

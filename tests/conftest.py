@@ -35,6 +35,7 @@ TINY: Layer = {
         "n_step_returns": 3,
     },
     "model": {
+        "kind": "convolutional",
         "conv_channels": 8,
         "num_residual_blocks": 1,
         "value_hidden": 16,

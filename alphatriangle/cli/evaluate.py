@@ -36,7 +36,12 @@ def evaluate(
     games: Annotated[int, typer.Option(min=1, max=100_000, help="Games of each player.")] = 200,
     simulations: Annotated[
         int | None,
-        typer.Option(min=1, max=4096, help="Simulations a move.", show_default="the run's"),
+        typer.Option(
+            min=0,
+            max=10_000_000,
+            help="Simulations a move, or a deal for n-tuple networks; more is stronger.",
+            show_default="the run's",
+        ),
     ] = None,
     checkpoint: Checkpoint = "latest",
     plot: Annotated[
@@ -71,17 +76,18 @@ def evaluate(
         from alphatriangle.training.agent import load_agent
         from alphatriangle.training.display.display import Display
         from alphatriangle.training.judging.evaluation import (
+            EVALUATION_SEED,
             difference,
             evaluate_baseline,
-            play_agent,
             score_of_games,
         )
+        from alphatriangle.training.players import make_player
 
         players = [p for p in against.split(",") if p and p != "none"]
-        for player in players:
-            if player not in PLAYERS:
+        for other in players:
+            if other not in PLAYERS:
                 raise UsageError(
-                    f"--against {player}: there is no such player; there are: {', '.join(PLAYERS)}"
+                    f"--against {other}: there is no such player; there are: {', '.join(PLAYERS)}"
                 )
         for file in (plot, save_games):
             if file is not None and not file.absolute().parent.is_dir():
@@ -91,18 +97,20 @@ def evaluate(
         console = console_for(as_json)
         display = Display(console, quiet=as_json)
         scores = []
-        for player in players:
-            with display.phase(f"{player} plays {games} games"):
-                scores.append(evaluate_baseline(player, settings, games))
+        for other in players:
+            with display.phase(f"{other} plays {games} games"):
+                scores.append(evaluate_baseline(other, settings, games))
         name = f"{agent.run} (step {agent.step})"
-        with display.phase(f"{name} plays {games} games"):
-            episodes = play_agent(agent.network, settings, games, simulations)
+        with display.phase(f"{name} plays {games} games") as say:
+            player = make_player(agent.network, settings, simulations)
+            episodes = player.play(
+                list(range(games)), EVALUATION_SEED, lambda n: say(f"{n} of {games} are over")
+            )
         own = score_of_games(name, episodes)
         if save_games is not None:
             with _written(save_games):
                 write_episodes(save_games, episodes)
-        searched = simulations or settings.search.num_simulations
-        title = f"{games} games each, the same deals, {searched} simulations a move"
+        title = f"{games} games each, the same deals, {player.effort}"
         if plot is not None:
             from alphatriangle.training.judging.plots import plot_scores
 
@@ -113,7 +121,7 @@ def evaluate(
                 {
                     "run": agent.run,
                     "step": agent.step,
-                    "simulations": searched,
+                    "simulations": player.simulations,
                     "players": [score.summary() for score in (*scores, own)],
                     "ahead": {
                         score.player: difference(own.scores, score.scores)._asdict()

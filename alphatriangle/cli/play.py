@@ -54,7 +54,9 @@ def play(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed deals the same shapes.")] = 0,
     checkpoint: Checkpoint = "latest",
-    simulations: Annotated[int, typer.Option(min=1, max=4096, help="Simulations of a hint.")] = 64,
+    simulations: Annotated[
+        int, typer.Option(min=0, max=10_000_000, help="Simulations of a hint.")
+    ] = 64,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:

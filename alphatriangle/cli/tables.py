@@ -30,14 +30,19 @@ def scores_table(
     table.add_column("moves", justify="right")
     if subject is not None:
         table.add_column("agent ahead by", justify="right")
+    cut: list[str] = []
     for s in scores:
         ahead = []
         if subject is not None and s is not subject:
             gap = difference(subject.scores, s.scores)
             ahead = [f"{gap.mean:+.1f} ({gap.low:+.1f} – {gap.high:+.1f})"]
+        if s.cut:
+            cut.append(f"{s.cut} games of {s.player} were cut at env.max_moves_per_episode")
         table.add_row(
             s.player, f"{s.mean:.1f}", f"{s.low:.1f} – {s.high:.1f}", f"{s.placements:.0f}", *ahead
         )
+    if cut:
+        table.caption = "; ".join(cut)
     return table
 
 

@@ -76,8 +76,9 @@ def train(
         int | None,
         typer.Option(
             min=0,
-            help="Self-play processes; 0 plays in this one, exactly repeatable.",
-            show_default="cores - 1",
+            help="Self-play processes; 0 plays in this one, exactly repeatable. For an n-tuple "
+            "network: copies that learn at once, exactly repeatable with any number.",
+            show_default="cores - 1; of an n-tuple network 2",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,

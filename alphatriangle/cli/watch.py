@@ -46,7 +46,12 @@ def watch(
     ] = None,
     simulations: Annotated[
         int | None,
-        typer.Option(min=1, max=4096, help="Of a new game, a move.", show_default="as in training"),
+        typer.Option(
+            min=0,
+            max=10_000_000,
+            help="Of a new game, a move, or a deal for n-tuple networks.",
+            show_default="the run's",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of a new game.", show_default="another each time")

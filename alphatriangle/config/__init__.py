@@ -15,6 +15,7 @@ from alphatriangle.config.config import (
 from alphatriangle.config.env_config import EnvConfig
 from alphatriangle.config.environment import from_environment
 from alphatriangle.config.model_config import ModelConfig
+from alphatriangle.config.ntuple_config import NTupleConfig
 from alphatriangle.config.persistence_config import PersistenceConfig
 from alphatriangle.config.presets import PRESETS, preset
 from alphatriangle.config.search_config import SearchConfig
@@ -28,6 +29,7 @@ __all__ = [
     "EnvConfig",
     "Layer",
     "ModelConfig",
+    "NTupleConfig",
     "OnResume",
     "PersistenceConfig",
     "SearchConfig",

@@ -7,17 +7,21 @@ import json
 import tomllib
 import types
 from pathlib import Path
-from typing import Any, Self, Union, get_args, get_origin
+from typing import Any, Final, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
 from alphatriangle.config.base import OnResume, Section, on_resume
 from alphatriangle.config.env_config import EnvConfig
 from alphatriangle.config.model_config import ModelConfig
+from alphatriangle.config.ntuple_config import NTupleConfig
 from alphatriangle.config.persistence_config import PersistenceConfig
 from alphatriangle.config.search_config import SearchConfig
 from alphatriangle.config.stats_config import StatsConfig
 from alphatriangle.config.train_config import TrainConfig
+
+MOST_COPIES: Final = 2
+"""Of an n-tuple network's tables, that learn at the same time: see ``docs/learning.md``."""
 
 Layer = dict[str, dict[str, Any]]
 """Settings of some fields: section -> field -> value."""
@@ -32,10 +36,20 @@ class Config(Section):
 
     train: TrainConfig = Field(default_factory=TrainConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
+    ntuple: NTupleConfig = Field(default_factory=NTupleConfig)
     search: SearchConfig = Field(default_factory=SearchConfig)
     env: EnvConfig = Field(default_factory=EnvConfig)
     persistence: PersistenceConfig = Field(default_factory=PersistenceConfig)
     stats: StatsConfig = Field(default_factory=StatsConfig)
+
+    @model_validator(mode="after")
+    def _copies_agree(self) -> Self:
+        if self.model.kind == "ntuple" and self.train.num_workers > MOST_COPIES:
+            raise ValueError(
+                f"train.num_workers {self.train.num_workers}: what more than {MOST_COPIES} copies "
+                "of an n-tuple network's tables learn at once does not add up, it diverges"
+            )
+        return self
 
     @model_validator(mode="after")
     def _support_holds_returns(self) -> Self:

@@ -1,4 +1,4 @@
-"""The network's sizes and arithmetic."""
+"""The network: its kind, sizes and arithmetic."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from alphatriangle.config.base import Fixed, Live, Section
 
 
 class ModelConfig(Section):
-    """``AlphaTriangleNet``."""
+    """The network. What is said of channels, blocks, values and arithmetic is for the convolutional
+    kind; the section ``ntuple`` has what is for the other."""
 
+    kind: Fixed[Literal["convolutional", "ntuple"]] = "convolutional"
+    """convolutional: a residual network, learned from batches of a replay, for GPUs. ntuple: an
+    n-tuple network, tables of what patches of the board are worth, learned online, for CPUs."""
     conv_channels: Fixed[int] = Field(default=64, ge=4, le=1024)
     """Channels of every convolution of the trunk."""
     num_residual_blocks: Fixed[int] = Field(default=4, ge=0, le=100)

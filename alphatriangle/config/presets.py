@@ -1,4 +1,5 @@
-"""Ready sets of settings: ``quick`` to see it work, ``laptop`` for hours, ``full`` for a GPU."""
+"""Ready sets of settings: ``quick`` to see it work and ``laptop`` for hours, with an n-tuple
+network on a CPU; the same with a convolutional one; ``full``, with a larger one, for a GPU."""
 
 from __future__ import annotations
 
@@ -8,6 +9,25 @@ from alphatriangle.config.config import ConfigError, Layer
 
 PRESETS: Final[dict[str, Layer]] = {
     "quick": {
+        "train": {"max_steps": 200, "buffer_capacity": 50_000, "min_buffer_size_to_train": 1},
+        "model": {"kind": "ntuple"},
+        "env": {"max_moves_per_episode": 30_000},
+        "persistence": {"save_freq_steps": 40},
+        "stats": {
+            "log_freq_steps": 5,
+            "gate_freq_steps": 80,
+            "gate_games": 32,
+            "gate_simulations": 0,
+        },
+    },
+    "laptop": {
+        "train": {"max_steps": 20_000, "buffer_capacity": 250_000, "min_buffer_size_to_train": 1},
+        "model": {"kind": "ntuple"},
+        "env": {"max_moves_per_episode": 30_000},
+        "persistence": {"save_freq_steps": 100, "keep_every_steps": 5_000},
+        "stats": {"gate_freq_steps": 500, "gate_simulations": 0},
+    },
+    "convolutional-quick": {
         "train": {
             "max_steps": 600,
             "batch_size": 256,
@@ -19,11 +39,16 @@ PRESETS: Final[dict[str, Layer]] = {
             "augment_symmetry": True,
             "learning_rate": 4e-3,
         },
-        "model": {"conv_channels": 32, "num_residual_blocks": 2, "value_hidden": 64},
+        "model": {
+            "kind": "convolutional",
+            "conv_channels": 32,
+            "num_residual_blocks": 2,
+            "value_hidden": 64,
+        },
         "persistence": {"save_freq_steps": 100},
         "stats": {"gate_freq_steps": 200},
     },
-    "laptop": {
+    "convolutional-laptop": {
         "train": {
             "max_steps": 60_000,
             "batch_size": 256,
@@ -35,7 +60,12 @@ PRESETS: Final[dict[str, Layer]] = {
             "augment_symmetry": True,
             "gamma": 0.99,
         },
-        "model": {"conv_channels": 64, "num_residual_blocks": 4, "value_max": 120.0},
+        "model": {
+            "kind": "convolutional",
+            "conv_channels": 64,
+            "num_residual_blocks": 4,
+            "value_max": 120.0,
+        },
         "persistence": {"save_freq_steps": 500, "keep_every_steps": 10_000},
         "stats": {"log_freq_steps": 50, "gate_freq_steps": 2_000},
     },
@@ -52,6 +82,7 @@ PRESETS: Final[dict[str, Layer]] = {
             "learning_rate": 1e-3,
         },
         "model": {
+            "kind": "convolutional",
             "conv_channels": 128,
             "num_residual_blocks": 10,
             "value_hidden": 256,

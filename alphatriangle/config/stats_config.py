@@ -18,6 +18,8 @@ class StatsConfig(Section):
     gate_games: Live[int] = Field(default=64, ge=0, le=100_000)
     """Games by which a checkpoint shows that it is better than the best; 0 means that none is
     marked as the best."""
+    gate_simulations: Live[int | None] = Field(default=None, ge=0, le=10_000_000)
+    """Simulations in those games, a move or a deal; none means as many as the agent plays with."""
     gate_freq_steps: Live[int] = Field(default=1000, ge=1)
     """Training steps between two such candidates; they are taken from those that are saved."""
     tensorboard: Irrelevant[bool] = True

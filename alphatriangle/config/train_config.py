@@ -37,7 +37,9 @@ class TrainConfig(Section):
     """Begin it with this buffer file; it must load."""
 
     num_workers: Live[int] = Field(default=-1, ge=-1, le=10_000)
-    """Self-play processes; 0 plays in the training process, -1 means cores - 1, at least 1."""
+    """Self-play processes; 0 plays in the training process, -1 means cores - 1, at least 1. For an
+    n-tuple network: copies of its tables that learn at the same time in the training process, on a
+    core each; 0 and -1 mean one for each of two cores. Its runs are exact with any number."""
     games_per_worker: Live[int] = Field(default=128, ge=1, le=65_536)
     """Games that one worker plays in lockstep: the rows of one network call."""
     worker_update_freq_steps: Live[int] = Field(default=5, ge=1)

@@ -90,6 +90,8 @@ class RunInfo(BaseModel):
     """Arithmetic of the learner, likewise; runs that do not say so began with float32."""
     num_threads: int | None = None
     """torch threads chosen at the start and kept: they decide the order of sums."""
+    copies: int | None = None
+    """Copies of the tables of an n-tuple network that learn at once, likewise."""
     syncs_folders: bool = True
     """Whether the file system makes names durable when asked to: some cannot."""
     started_from: str | None = None

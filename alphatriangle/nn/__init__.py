@@ -1,6 +1,14 @@
-"""The network: its module, and the object the rest of the system talks to."""
+"""The networks, of both kinds."""
 
+from alphatriangle.nn.convolutional import ConvolutionalNetwork
 from alphatriangle.nn.model import AlphaTriangleNet
 from alphatriangle.nn.network import NeuralNetwork, WeightsMismatchError
+from alphatriangle.nn.ntuple import NTupleNetwork
 
-__all__ = ["AlphaTriangleNet", "NeuralNetwork", "WeightsMismatchError"]
+__all__ = [
+    "AlphaTriangleNet",
+    "ConvolutionalNetwork",
+    "NTupleNetwork",
+    "NeuralNetwork",
+    "WeightsMismatchError",
+]

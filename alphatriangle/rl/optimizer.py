@@ -10,7 +10,7 @@ import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from alphatriangle.config import TrainConfig
-from alphatriangle.nn import NeuralNetwork
+from alphatriangle.nn import ConvolutionalNetwork
 from alphatriangle.utils.flat import FlatState, flat_zeros, views
 
 Kind = TypeVar("Kind", bound=Optimizer)
@@ -28,7 +28,7 @@ class FlatOptimizer:
     dict has torch's format for the separate parameters, which is what other tools read.
     """
 
-    def __init__(self, network: NeuralNetwork, config: TrainConfig) -> None:
+    def __init__(self, network: ConvolutionalNetwork, config: TrainConfig) -> None:
         self._parameters = list(network.model.parameters())
         self._flat = torch.nn.Parameter(network.flat_parameters)
         self._flat.grad = flat_zeros(self._parameters)

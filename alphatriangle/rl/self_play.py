@@ -26,6 +26,7 @@ class PlayResult(NamedTuple):
     rows: Rows
     episodes: list[Episode]
     health: dict[str, float]  # search statistics of the stretch
+    recorded: list[Episode] | None = None  # the episodes to be kept; None for all
 
 
 # Per-lane prefixes: arrays of the tree of which only the first node_count / edge_count count.
@@ -291,11 +292,12 @@ def play_episodes(
     episodes: list[int],
     seed: int,
     gamma: float,
-    between: Callable[[], None] = lambda: None,
+    between: Callable[[int], None] = lambda finished: None,
 ) -> list[Episode]:
     """Play these episodes to the end without noise; in the order of ``episodes``.
 
-    ``between`` is called now and then; what it raises ends the games.
+    ``between`` is called now and then with the number of games that are over; what it raises ends
+    them.
     """
     player = SelfPlay(
         network,
@@ -311,6 +313,6 @@ def play_episodes(
     player.add_episodes(episodes)
     played: dict[int, Episode] = {}
     while len(played) < len(episodes):
-        between()
+        between(len(played))
         played |= {e.episode: e for e in player.play(0, _ROUNDS_BETWEEN).episodes}
     return [played[e] for e in episodes]

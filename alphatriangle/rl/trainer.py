@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from alphatriangle.config import TrainConfig
-from alphatriangle.nn import NeuralNetwork
+from alphatriangle.nn import ConvolutionalNetwork
 from alphatriangle.rl import schedule
 from alphatriangle.rl.optimizer import FlatOptimizer
 from alphatriangle.rl.schedule import Course
@@ -33,7 +33,7 @@ def project_onto_atoms(returns: torch.Tensor, support: torch.Tensor) -> torch.Te
 class Trainer:
     """Optimizer, learning-rate schedule and the loss."""
 
-    def __init__(self, network: NeuralNetwork, config: TrainConfig) -> None:
+    def __init__(self, network: ConvolutionalNetwork, config: TrainConfig) -> None:
         self.network = network
         self.config = config
         self.dtype = choose_dtype(config.training_dtype, network.device)

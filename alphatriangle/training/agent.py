@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from alphatriangle.config import Config, PersistenceConfig, build
 from alphatriangle.data.commits.files import best_commit, list_commits, verify_file
 from alphatriangle.data.commits.loading import load_for_reading
@@ -14,17 +12,8 @@ from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
-from alphatriangle.search import search
+from alphatriangle.training.players import RankedMove, make_player
 from alphatriangle.utils.invocation import command
-
-
-class RankedMove(NamedTuple):
-    """A legal action and what the search thinks of it."""
-
-    action: int
-    probability: float  # of the improved policy
-    visits: int
-    q_value: float  # reward and discounted value of what follows
 
 
 class Agent:
@@ -46,18 +35,7 @@ class Agent:
         Raises:
             ValueError: the game is over.
         """
-        settings = self.config.search
-        if simulations is not None:
-            settings = settings.model_copy(update={"num_simulations": simulations})
-        found = search([game], self.network, settings, self.config.train.gamma)[0]
-        moves = [
-            RankedMove(int(action), float(probability), int(visits), float(q_value))
-            for action, probability, visits, q_value in zip(
-                found.actions, found.policy, found.visits, found.q_values, strict=True
-            )
-        ]
-        moves.sort(key=lambda m: (m.action == found.action, m.probability), reverse=True)
-        return moves, float(found.value)
+        return make_player(self.network, self.config, simulations).rank(game)
 
     def choose(self, game: GameState, simulations: int | None = None) -> int:
         """The action to play; see :meth:`rank`."""

@@ -1,9 +1,9 @@
-"""Kernels are compiled before training needs them; the one that moves games on, which takes longer
+"""Kernels are compiled before training needs them; the one that plays games on, which takes longer
 than all others together, in a process of its own meanwhile.
 
-    python -m alphatriangle.training.compiling
+    python -m alphatriangle.training.compiling KIND
 
-compiles that one and ends. Others get it from the cache of kernels.
+compiles that one for a kind of network and ends. Others get it from the cache of kernels.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ from typing import Final
 
 import numpy as np
 
-from alphatriangle.config import Config, build, preset
+from alphatriangle.config import Config
+from alphatriangle.game import GameState
 from alphatriangle.game.geometry import ACTIONS, SLOTS
 from alphatriangle.nn import NeuralNetwork
+from alphatriangle.ntuple import look_ahead as la
+from alphatriangle.ntuple.look_ahead import Effort
+from alphatriangle.ntuple.planner import Planner
+from alphatriangle.ntuple.tables import Tables
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.rl import lanes as ln
 from alphatriangle.search import tree as tr
@@ -30,18 +35,21 @@ from alphatriangle.utils.types import Rows
 
 _LOOK_SECONDS: Final = 0.1
 
+_LONGEST: Final = {"convolutional": ln.next_leaves, "ntuple": la.play_on}
+
 WaitForKernels = Callable[[Callable[[], None]], None]
 
 
 @contextlib.contextmanager
-def compiling_beside() -> Iterator[WaitForKernels]:
+def compiling_beside(config: Config) -> Iterator[WaitForKernels]:
     """Let another process compile meanwhile, where there is something to compile, a core for it and
     a cache that hands it over. What is yielded waits for it, asking ``check`` now and then.
     """
     process = None
-    if cache_folders() and core_count() > 1 and not is_on_disk(ln.next_leaves):
+    kind = config.model.kind
+    if cache_folders() and core_count() > 1 and not is_on_disk(_LONGEST[kind]):
         process = subprocess.Popen(
-            [sys.executable, "-m", "alphatriangle.training.compiling"],
+            [sys.executable, "-m", "alphatriangle.training.compiling", kind],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -101,6 +109,15 @@ def compile_self_play(config: Config) -> None:
     self_play.play(1, max_rounds=1)
 
 
+def _compile_longest(kind: str) -> None:
+    if kind == "ntuple":
+        game = GameState(seed=0)
+        effort = Effort(width=1, leaves=2, samples=2, inner=1)
+        Planner(Tables.zeros().average, effort).plan(game.board, game.slots)
+    else:
+        # Without episodes the lanes are empty: nothing is asked of a network.
+        make_self_play(None, Config()).play(1)  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
-    # Without episodes the lanes are empty: nothing is asked of a network.
-    make_self_play(None, build(preset("quick"))).play(1)  # type: ignore[arg-type]
+    _compile_longest(sys.argv[1])

@@ -1,8 +1,7 @@
 """The training loop: the one place that knows everybody.
 
-self-play -> rows -> buffer -> batch -> trainer -> TD errors -> buffer
-trainer -> weights -> self-play        everybody -> events -> stats
-every save_freq_steps: everything -> DataManager
+learner -> rows -> buffer              learner -> one step, again and again
+everybody -> events -> stats           every save_freq_steps: everything -> DataManager
 """
 
 from __future__ import annotations
@@ -26,6 +25,15 @@ from alphatriangle.utils.machine import machine_line
 from alphatriangle.utils.signals import StopRequest
 from alphatriangle.utils.types import Episode
 
+# Of what self-play says of itself: what it did, and the seconds that its parts took.
+_COUNTED: Final = ("simulations", "deals", "moves")
+_PARTS: Final = ("network", "features", "tree")
+_LEARNING: Final = {
+    "loss": "loss/total",
+    "learning_rate": "train/learning_rate",
+    "value_error": "train/value_error",
+}
+"""What the display shows of learning, and the metrics of that."""
 _ASKED: Final = 64
 """Positions that the network is asked about before a save: the newest rows."""
 
@@ -52,7 +60,8 @@ class TrainingLoop:
             step=parts.global_step,
             first_step=parts.global_step,
             target=target,
-            buffer_capacity=parts.buffer.capacity,
+            buffer_capacity=parts.learner.buffer.capacity,
+            baselines={score.player: score.mean for score in parts.baselines},
         )
 
     def run(self) -> None:
@@ -93,7 +102,7 @@ class TrainingLoop:
 
     def _save_before(self, error: BaseException) -> None:
         """Training ends by ``error``: save what has been learned since the last commit."""
-        if self._is_torn or self.parts.trainer.is_stepping:
+        if self._is_torn or self.parts.learner.is_torn:
             error.add_note("it came in the middle of a step: the last commit is what there is")
             return
         try:
@@ -156,76 +165,64 @@ class TrainingLoop:
 
     def _rows_missing(self) -> int:
         """Rows that must still come before the next step; negative when self-play is ahead."""
-        needed = int(self.parts.pace.at(self.parts.global_step + 1))
-        self.view.rows_wanted = needed
-        return needed - self.parts.buffer.total_added
+        p = self.parts
+        self.view.rows_wanted = wanted = p.learner.rows_wanted(p.global_step)
+        return wanted - p.learner.buffer.total_added
 
     def _collect(self) -> int:
         """Take what self-play has; returns the rows still missing."""
-        for result in self.parts.play.collect(self._rows_missing()):
-            self._absorb(result)
+        for result in self.parts.learner.collect(self.parts.global_step):
+            with self._as_one():
+                self._absorb(result)
+            self._tell(result)
             failpoint("train.rows")
         self._show()
         return self._rows_missing()
 
     def _absorb(self, result: PlayResult) -> None:
+        """Make what was played part of the state."""
         p = self.parts
-        with self._as_one():
-            p.buffer.add_rows(result.rows)
-            p.progress.add(result.episodes, result.health["simulations"])
-            self._unsaved_episodes += result.episodes
-            self._changed = True
-        step, health = p.global_step, result.health
+        p.learner.buffer.add_rows(result.rows)
+        p.progress.add(result.episodes, result.health["simulations"])
+        kept = result.recorded
+        self._unsaved_episodes += result.episodes if kept is None else kept
+        self._changed = True
+
+    def _tell(self, result: PlayResult) -> None:
+        """What was played, to curves and display."""
+        step, health = self.parts.global_step, result.health
         events = [Event(f"search/{name}", value, step) for name, value in health.items()]
         events += [Event("episode/score", e.score, step) for e in result.episodes]
         events += [Event("episode/placements", len(e.moves), step) for e in result.episodes]
         events.append(Event("episode/finished", float(len(result.episodes)), step))
-        p.stats.log(events)
+        self.parts.stats.log(events)
         for episode in result.episodes:
             self.view.add_point("score", episode.score)
-        self._speed.add(
-            placements=health["moves"],
-            episodes=len(result.episodes),
-            simulations=health["simulations"],
-            network=health["network_seconds"],
-            features=health["features_seconds"],
-            tree=health["tree_seconds"],
-        )
+        parts = {part: health[f"{part}_seconds"] for part in _PARTS if f"{part}_seconds" in health}
+        done = {name: health[name] for name in _COUNTED if name in health}
+        self._speed.add(episodes=len(result.episodes), **done, **parts)
         self.view.health = health
 
     def _train_step(self) -> None:
         p = self.parts
-        train = p.config.train
-        sampled = p.buffer.batches_sampled
-        try:
-            batch = p.buffer.sample(train.batch_size, p.global_step)
-            begin = time.perf_counter()
-            metrics, td_errors = p.trainer.train_step(batch)
-        except BaseException:
-            # The step that takes the place of this one has its batch.
-            p.buffer.batches_sampled = sampled
-            raise
-        learner_seconds = time.perf_counter() - begin
-        self._speed.add(learner=learner_seconds)
+        done = p.learner.step(p.global_step)
         with self._as_one():
-            p.buffer.update_priorities(batch.indices, td_errors)
+            for result in done.played:
+                self._absorb(result)
             p.global_step += 1
             self._changed = True
-        p.play.update_weights()
+        for result in done.played:
+            self._tell(result)
+        self._speed.add(learner=done.seconds)
         step = p.global_step
-        metrics |= {
-            "train/rows": float(train.batch_size),
-            "train/learner_seconds": learner_seconds,
-            "buffer/rows": float(len(p.buffer)),
-            "buffer/beta": p.buffer.beta.at(step),
-        }
+        metrics = {**done.metrics, "buffer/rows": float(len(p.learner.buffer))}
         p.stats.log([Event(name, value, step) for name, value in metrics.items()])
         if step % p.config.stats.log_freq_steps == 0:
             p.stats.write(step)
-        self.view.loss = metrics["loss/total"]
-        self.view.learning_rate = metrics["train/learning_rate"]
-        self.view.add_point("loss", metrics["loss/total"])
-        self.view.add_point("learning_rate", metrics["train/learning_rate"])
+        for name, metric in _LEARNING.items():
+            if metric in metrics:
+                setattr(self.view, name, metrics[metric])
+                self.view.add_point(name, metrics[metric])
         self._poll_save()
 
     def _save(self, *, is_best: bool) -> None:
@@ -240,21 +237,18 @@ class TrainingLoop:
         scores = {"score": p.progress.score, "best_score": p.gating.gate.best_mean}
         try:
             p.data.save_training_state(
-                p.network,
-                p.trainer.optimizer,
+                p.learner.network,
+                p.learner.optimizer,
                 p.stats,
-                p.buffer,
+                p.learner.buffer,
                 p.global_step,
                 p.progress.episodes_played,
                 p.progress.total_simulations,
                 is_best,
                 components={
-                    "scheduler": p.trainer.scheduler,
-                    "play": p.play,
+                    **p.learner.components,
                     "progress": p.progress,
                     "gate": p.gating.gate,
-                    "beta": p.buffer.beta,
-                    "pace": p.pace,
                 },
                 episodes=episodes,
                 metrics={name: score for name, score in scores.items() if score is not None},
@@ -273,12 +267,12 @@ class TrainingLoop:
 
     def _check_answers(self) -> None:
         """Finite weights may multiply to what is not: no start could go on from such a commit."""
-        p = self.parts
-        end = p.buffer.total_added
-        rows = p.buffer.rows(max(p.buffer.oldest, end - _ASKED), end)
+        network, buffer = self.parts.learner.network, self.parts.learner.buffer
+        end = buffer.total_added
+        rows = buffer.rows(max(buffer.oldest, end - _ASKED), end)
         if len(rows) > 0:
-            p.network.refresh()
-            evaluate(p.network, rows.boards, rows.slots)
+            network.refresh()
+            evaluate(network, rows.boards, rows.slots)
 
     def _poll_save(self) -> None:
         self._take_report(wait=False)
@@ -323,14 +317,15 @@ class TrainingLoop:
     def _show(self) -> None:
         p, view = self.parts, self.view
         view.step = p.global_step
-        view.rows_total = p.buffer.total_added
-        view.buffer_rows = len(p.buffer)
+        view.rows_total = p.learner.buffer.total_added
+        view.buffer_rows = len(p.learner.buffer)
         view.episodes = p.progress.episodes_played
         view.score = p.progress.score
         view.score_games = len(p.progress.recent_scores)
         rates = self._speed.per_second()
         view.simulations_per_second = rates.pop("simulations", 0.0)
-        view.placements_per_second = rates.pop("placements", 0.0)
+        view.placements_per_second = rates.pop("moves", 0.0)
+        view.deals_per_second = rates.pop("deals", 0.0)
         view.episodes_per_second = rates.pop("episodes", 0.0)
         view.machine = self._machine()
         view.shares = rates

@@ -13,7 +13,7 @@ from alphatriangle import __version__
 from alphatriangle.config import Config
 from alphatriangle.data.elsewhere.mlflow_store import RunDescription
 from alphatriangle.features import OTHER_FEATURES, PLANES
-from alphatriangle.game.geometry import ACTIONS, COLS, ROWS
+from alphatriangle.game.geometry import ACTIONS, COLS, ROWS, SLOTS
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.stats.events import points
 
@@ -28,7 +28,7 @@ def describe_for_mlflow(config: Config, network: NeuralNetwork) -> RunDescriptio
         for section, fields in config.model_dump(mode="json").items()
         for field, value in fields.items()
     }
-    parameters["parameter_count"] = str(sum(p.numel() for p in network.model.parameters()))
+    parameters["parameter_count"] = str(network.parameter_count)
     tags = {
         "version": __version__,
         "device": network.device.type,
@@ -73,9 +73,14 @@ def model_signature(config: Config) -> str:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    def tensor(name: str, *shape: int) -> TensorSpec:
-        return TensorSpec(np.dtype(np.float32), (-1, *shape), name)
+    def tensor(name: str, *shape: int, dtype: type = np.float32) -> TensorSpec:
+        return TensorSpec(np.dtype(dtype), (-1, *shape), name)
 
+    if config.model.kind == "ntuple":
+        boards, slots = tensor("boards", 2, dtype=np.uint64), tensor("slots", SLOTS, dtype=np.int8)
+        answers = Schema([tensor("policy_logits", ACTIONS), tensor("chance_to_survive")])
+        plain = ModelSignature(inputs=Schema([boards, slots]), outputs=answers)
+        return str(Model(artifact_path="model", signature=plain).to_yaml())
     signature = ModelSignature(
         inputs=Schema(
             [tensor("grid", PLANES, ROWS, COLS), tensor("other_features", OTHER_FEATURES)]

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-import torch
-
 from alphatriangle.data.commits.digest import state_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.data_manager import DataManager
@@ -26,17 +24,9 @@ from alphatriangle.data.runs.fork import fork_newest
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage.failpoints import failpoint
-from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.stats import StatsCollector
 from alphatriangle.training import setup
-from alphatriangle.training.compiling import (
-    WaitForKernels,
-    compile_answers,
-    compile_learner,
-    compile_self_play,
-    compiling_beside,
-)
-from alphatriangle.training.courses import restore_pace, what_begins
+from alphatriangle.training.compiling import WaitForKernels, compiling_beside
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.judging.evaluation import (
     BASELINES,
@@ -45,11 +35,12 @@ from alphatriangle.training.judging.evaluation import (
     evaluate_baseline,
 )
 from alphatriangle.training.judging.gating import Gating
+from alphatriangle.training.learning.settings import JUDGED, make_network, same_settings
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.mlflow_description import describe_for_mlflow
+from alphatriangle.training.players import Between
 from alphatriangle.training.process import log_to, threads_put_back
 from alphatriangle.training.profiling import profiled
-from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.training.way_back import way_back
 from alphatriangle.utils.device import choose_device
@@ -190,7 +181,7 @@ def _train(
         at_end.push(_closing(data))
         try:
             # Until training begins there is nothing to lose.
-            with stop.at_once(), compiling_beside() as wait_for_kernels:
+            with stop.at_once(), compiling_beside(plan.config) as wait_for_kernels:
                 state = _load(plan, data, display)
                 at_end.enter_context(log_to(data.paths.logs / "train.log", watching.log_level))
                 loop = _prepare(plan, data, state, display, stop, at_end, wait_for_kernels)
@@ -266,65 +257,55 @@ def _prepare(
     wait_for_kernels: WaitForKernels,
 ) -> TrainingLoop:
     config = plan.config
-    torch.set_num_threads(setup.thread_count(config, data.run_info, plan.changed))
-    network = setup.make_network(config, data.run_info, plan.changed)
-    trainer = setup.make_trainer(config, data.run_info, network, plan.changed)
-    buffer = ExperienceBuffer(config.train)
-    step = setup.restore_learner(state, network, trainer, buffer)
-    if (place := trainer.first_not_finite()) is not None:
+    learner = setup.make_learner(config, data, plan.changed)
+    at_end.callback(lambda: learner.close(wait=not stop))
+    checkpoint = state.checkpoint_data
+    step = learner.load(state)
+    if (place := learner.first_not_finite()) is not None:
         raise TrainingDivergedError(f"what was saved of step {step}: {place} is not finite")
     failpoint("start.loaded")
-    workers = setup.worker_count(config)
-    # Ray starts while kernels are compiled; its workers need them when they play.
-    play = setup.make_play(network, config, workers, data.paths.logs / "ray.log")
-    at_end.callback(lambda: play.close(wait=not stop))
-    with display.phase("compiling kernels"):
-        compile_learner(config)
-        compile_answers(config)
-        wait_for_kernels(stop.check)
-        if workers == 0:
-            compile_self_play(config)
+    learner.get_ready(display, stop, wait_for_kernels)
     failpoint("start.warm")
-    if workers > 0:
-        with display.phase(f"starting Ray with {workers} self-play worker(s)"):
-            while not play.wait_until_ready(0.2):
-                stop.check()
-    progress = Progress()
-    if state.checkpoint_data is not None:
-        setup.restore_play(state.checkpoint_data, play, progress, config)
-    for line in [*plan.changes, *what_begins(config.train, trainer, buffer)]:
+    learner.go_on(state)
+    progress = setup.restore_progress(checkpoint)
+    for line in [*plan.changes, *learner.what_begins()]:
         display.note(line)
         logger.info("%s", line)
-    play.begin()
+    learner.begin()
     # Everything fits: only now may the run say something else of itself than before.
-    data.write_run_info(setup.describe_run(plan, data.run_info, trainer))
+    data.write_run_info(setup.describe_run(plan, data.run_info, learner))
     data.save_run_config(config.model_dump(mode="json"))
     failpoint("start.recorded")
     if config.persistence.mlflow:
         with display.phase("describing the run to MLflow"):
-            data.start_mlflow(describe_for_mlflow(config, network))
+            data.start_mlflow(describe_for_mlflow(config, learner.network))
     stats = StatsCollector(setup.make_sinks(config, data))
-    if state.checkpoint_data is not None:
-        stats.set_state(state.checkpoint_data.stats_state)
-    gating = Gating(config, network, data, exact=workers == 0)
-    if state.checkpoint_data is not None and "gate" in state.checkpoint_data.components:
-        gating.resume(
-            state.checkpoint_data.components["gate"],
-            same_games=setup.same_settings(state.checkpoint_data, config, *setup.PLAYING),
-        )
-    pace = restore_pace(state, config.train)
-    parts = setup.Parts(
-        config, network, trainer, buffer, play, progress, gating, stats, data, pace, step
-    )
+    gating = Gating(config, learner.network, data, exact=learner.exact)
+    if checkpoint is not None:
+        stats.set_state(checkpoint.stats_state)
+        if "gate" in checkpoint.components:
+            gating.resume(
+                checkpoint.components["gate"],
+                same_games=same_settings(checkpoint, config, *JUDGED),
+            )
     games = config.stats.evaluation_games
-    begins = state.checkpoint_data is not None and (plan.is_new or step == 0)
+    begins = checkpoint is not None and (plan.is_new or step == 0)
     if games and begins and progress.evaluation_before is None:
-        with display.phase(f"the agent before training plays {games} games"):
-            before = evaluate_agent(network, config, games, _BEFORE, between=stop.check)
+        with display.phase(f"the agent before training plays {games} games") as say:
+            between = _between(stop, say, games)
+            before = evaluate_agent(learner.network, config, games, _BEFORE, between=between)
         progress.evaluation_before = before._asdict()
+    baselines: list[PlayerScore] = []
+    if games:
+        with display.phase(f"players that do not learn play {games} games"):
+            baselines = [
+                evaluate_baseline(player, config, games, lambda _: stop.check())
+                for player in BASELINES
+            ]
     failpoint("start.prepared")
+    parts = setup.Parts(config, learner, progress, gating, stats, data, baselines, step)
     loop = TrainingLoop(parts, plan.target_steps, display, stop)
-    setup.begin_generators(state.checkpoint_data, config.train.seed)
+    setup.begin_generators(checkpoint, config.train.seed)
     return loop
 
 
@@ -346,7 +327,7 @@ def _train_and_report(
                 loop.run()
     finally:
         parts.gating.close()
-        parts.play.close(wait=not stop)
+        parts.learner.close(wait=not stop)
         parts.stats.close()
     complete = parts.global_step >= plan.target_steps
     scores: list[PlayerScore] = []
@@ -355,9 +336,9 @@ def _train_and_report(
         with (
             contextlib.suppress(StopRequested),
             stop.at_once(),
-            display.phase(f"the agent after training plays {games} games"),
+            display.phase(f"the agent after training plays {games} games") as say,
         ):
-            scores = _final_scores(parts, games, stop)
+            scores = _final_scores(parts, games, _between(stop, say, games))
     return TrainingOutcome(
         run_name=plan.run_name,
         complete=complete,
@@ -371,18 +352,29 @@ def _train_and_report(
     )
 
 
-def _final_scores(parts: setup.Parts, games: int, stop: StopRequest) -> list[PlayerScore]:
-    parts.network.refresh()
+def _between(stop: StopRequest, say: Callable[[str], None], games: int) -> Between:
+    """Between moves: say how many games are over, unless somebody wants to stop."""
+
+    def between(finished: int) -> None:
+        stop.check()
+        say(f"{finished} of {games} are over")
+
+    return between
+
+
+def _final_scores(parts: setup.Parts, games: int, between: Between) -> list[PlayerScore]:
+    network = parts.learner.network
+    network.refresh()
     config = parts.config
-    scores = [evaluate_baseline(player, config, games, stop.check) for player in BASELINES]
-    if (before := _score_before(parts, games, stop)) is not None:
+    scores = list(parts.baselines)
+    if (before := _score_before(parts, games, between)) is not None:
         scores.append(before)
     name = "agent after training"
-    scores.append(evaluate_agent(parts.network, config, games, name, between=stop.check))
+    scores.append(evaluate_agent(network, config, games, name, between=between))
     return scores
 
 
-def _score_before(parts: setup.Parts, games: int, stop: StopRequest) -> PlayerScore | None:
+def _score_before(parts: setup.Parts, games: int, between: Between) -> PlayerScore | None:
     """Of the agent that the run began with: its weights follow from the seed, unless it took over
     another run's; then they have played when it began."""
     config, info = parts.config, parts.data.run_info
@@ -391,8 +383,8 @@ def _score_before(parts: setup.Parts, games: int, stop: StopRequest) -> PlayerSc
         return PlayerScore(**before)
     if info is not None and info.started_from is not None:
         return None
-    network = setup.make_network(config, info)
-    return evaluate_agent(network, config, games, _BEFORE, between=stop.check)
+    network = make_network(config, info)
+    return evaluate_agent(network, config, games, _BEFORE, between=between)
 
 
 def _finish_uploads(

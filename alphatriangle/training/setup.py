@@ -1,42 +1,27 @@
-"""Builds the objects of a run and puts the loaded state into them."""
+"""Builds the objects of a run."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
-
-import torch
+from typing import Any
 
 from alphatriangle.config import Config
 from alphatriangle.data.data_manager import DataManager
 from alphatriangle.data.errors import StateMismatchError
 from alphatriangle.data.records import RunInfo
-from alphatriangle.data.replay.rows import SegmentedRows
-from alphatriangle.data.schemas import BufferData, CheckpointData, LoadedTrainingState
-from alphatriangle.features import rows_from_experiences
-from alphatriangle.nn import NeuralNetwork, WeightsMismatchError
-from alphatriangle.rl import ExperienceBuffer, Trainer, schedule
-from alphatriangle.rl.schedule import Course
+from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.stats import StatsCollector
 from alphatriangle.stats.sinks import Sink, TensorBoardSink
-from alphatriangle.training.courses import saved_course
+from alphatriangle.training.judging.evaluation import PlayerScore
 from alphatriangle.training.judging.gating import Gating
-from alphatriangle.training.play.in_process import InProcessPlay
-from alphatriangle.training.play.ray_play import RayPlay
-from alphatriangle.training.play.ray_session import named_address
-from alphatriangle.training.play.source import PlaySource
+from alphatriangle.training.learning.batches import BatchLearner
+from alphatriangle.training.learning.learner import Learner
+from alphatriangle.training.learning.rounds import RoundLearner
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.utils.global_rng import seed_everything, set_rng_state
-from alphatriangle.utils.machine import core_count
-from alphatriangle.utils.streams import STREAM_INIT, library_seed
-from alphatriangle.utils.types import Rows
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -44,70 +29,27 @@ class Parts:
     """Everything the loop works with."""
 
     config: Config
-    network: NeuralNetwork
-    trainer: Trainer
-    buffer: ExperienceBuffer
-    play: PlaySource
+    learner: Learner
     progress: Progress
     gating: Gating
     stats: StatsCollector
     data: DataManager
-    pace: Course
-    """Rows that must have been played before a step."""
+    baselines: list[PlayerScore]
+    """Players that do not learn, for comparison."""
     global_step: int = 0
 
 
-def worker_count(config: Config) -> int:
-    """Self-play processes: as configured, or cores - 1, at least 1."""
-    wanted = config.train.num_workers
-    return max(core_count() - 1, 1) if wanted < 0 else wanted
+def make_learner(config: Config, data: DataManager, changed: Container[str]) -> Learner:
+    """Who learns, of the kind that the configuration names.
 
-
-def thread_count(config: Config, info: RunInfo | None, changed: Container[str] = ()) -> int:
-    """torch threads of the training process: as configured, as before, or the cores left over.
-
-    In-process runs keep the number they began with, because it decides the order of sums, until
-    something else is asked for: ``changed`` are settings that are not those of before.
+    ``changed`` are settings that are not those the run had.
     """
-    if config.train.num_threads:
-        return config.train.num_threads
-    workers = worker_count(config)
-    asked_for = "train.num_threads" in changed or "train.num_workers" in changed
-    if workers == 0:
-        return info.num_threads if info and info.num_threads and not asked_for else core_count()
-    return max(core_count() - workers, 1)
+    if config.model.kind == "ntuple":
+        return RoundLearner(config, data.run_info, changed)
+    return BatchLearner(config, data.run_info, changed, data.paths.logs / "ray.log")
 
 
-def make_network(
-    config: Config, info: RunInfo | None, changed: Container[str] = ()
-) -> NeuralNetwork:
-    """The network. What ``auto`` was decided to mean is kept, unless the setting is ``changed``."""
-    model = config.model
-    asked_for = "model.inference_dtype" in changed or "model.fused_inference" in changed
-    if info is not None and info.inference_dtype is not None and not asked_for:
-        kept = {}
-        if model.inference_dtype == "auto":
-            kept["inference_dtype"] = info.inference_dtype
-        if not info.fused_inference:
-            kept["fused_inference"] = "off"
-        model = model.model_copy(update=kept)
-    return NeuralNetwork(
-        model, config.train.device, seed=library_seed(config.train.seed, STREAM_INIT)
-    )
-
-
-def make_trainer(
-    config: Config, info: RunInfo | None, network: NeuralNetwork, changed: Container[str] = ()
-) -> Trainer:
-    """The learner, likewise."""
-    train = config.train
-    kept = train.training_dtype == "auto" and "train.training_dtype" not in changed
-    if info is not None and kept:
-        train = train.model_copy(update={"training_dtype": info.training_dtype})
-    return Trainer(network, train)
-
-
-def describe_run(plan: RunPlan, info: RunInfo | None, trainer: Trainer) -> RunInfo:
+def describe_run(plan: RunPlan, info: RunInfo | None, learner: Learner) -> RunInfo:
     """``run.json`` for what is about to be done."""
     fields: dict[str, Any] = {
         "run_name": plan.run_name,
@@ -115,98 +57,26 @@ def describe_run(plan: RunPlan, info: RunInfo | None, trainer: Trainer) -> RunIn
         "target_steps": plan.target_steps,
         "steps_per_round": plan.steps_per_round,
         "started_from": plan.started_from,
-        "inference_dtype": str(trainer.network.inference_dtype).removeprefix("torch."),
-        "fused_inference": bool(trainer.network.fused),
-        "training_dtype": str(trainer.dtype).removeprefix("torch."),
-        "num_threads": torch.get_num_threads(),
+        **learner.recorded(),
     }
     if info is not None:
         return RunInfo.model_validate(info.model_dump() | fields)
     return RunInfo(created_at=datetime.now(UTC).isoformat(timespec="seconds"), **fields)
 
 
-def restore_learner(
-    state: LoadedTrainingState, network: NeuralNetwork, trainer: Trainer, buffer: ExperienceBuffer
-) -> int:
-    """Put the loaded state into the learner; returns the training step it stands at.
+def restore_progress(checkpoint: CheckpointData | None) -> Progress:
+    """The counters of the run.
 
     Raises:
-        StateMismatchError: it does not fit; the message names what.
+        StateMismatchError: they are none.
     """
-    checkpoint = state.checkpoint_data
-    source = state.source or "the saved state"
-    try:
-        if checkpoint is not None:
-            network.set_weights(checkpoint.model_state_dict)
-            trainer.load_state_dict(
-                {
-                    "optimizer": checkpoint.optimizer_state_dict,
-                    "scheduler": saved_course(
-                        checkpoint, "scheduler", trainer.config, schedule.learning_rate
-                    ).state_dict(),
-                    "steps": checkpoint.global_step,
-                }
-            )
-            saved = saved_course(checkpoint, "beta", trainer.config, schedule.beta)
-            buffer.beta = saved.followed(buffer.beta, checkpoint.global_step)
-        if state.buffer_data is not None:
-            _restore_buffer(state.buffer_data, buffer)
-    except WeightsMismatchError as e:
-        raise StateMismatchError(f"{source}: {e}") from e
-    except (KeyError, ValueError) as e:
-        raise StateMismatchError(f"{source} does not fit this configuration: {e}") from e
-    return checkpoint.global_step if checkpoint is not None else 0
-
-
-def _restore_buffer(data: BufferData, buffer: ExperienceBuffer) -> None:
-    items = data.buffer_list
-    if isinstance(items, SegmentedRows):
-        pieces = (Rows(**piece) for piece in items.pieces())
-        buffer.load_state_dict(data.buffer_state(), pieces)
-        return
-    rows = rows_from_experiences(items)
-    buffer.load_state_dict(data.buffer_state(), rows)
-
-
-def restore_play(
-    checkpoint: CheckpointData, play: PlaySource, progress: Progress, config: Config
-) -> None:
-    """Put the loaded state into self-play and the counters.
-
-    Games in flight begin again from their seeds when they would be played in another way. Under
-    another seed the episodes are other games: then self-play begins with its first.
-
-    Raises:
-        StateMismatchError: the games in flight do not fit the configuration.
-    """
-    components = checkpoint.components
-    try:
-        if "play" in components and same_settings(checkpoint, config, "train.seed"):
-            state = components["play"]
-            if not same_settings(checkpoint, config, *_LANES, *PLAYING):
-                state = {**state, "games": None}
-            play.load_state_dict(state)
-        if "progress" in components:
-            progress.load_state_dict(components["progress"])
-    except (KeyError, ValueError) as e:
-        raise StateMismatchError(f"the games in flight cannot go on: {e}") from e
-
-
-# What decides how a game goes, and how self-play holds it.
-PLAYING: Final = ("search", "env")
-_LANES: Final = ("train.games_per_worker", "train.n_step_returns")
-
-
-def same_settings(checkpoint: CheckpointData, config: Config, *keys: str) -> bool:
-    """Whether these sections, or fields of sections, are what they were at the checkpoint."""
-    now = config.model_dump(mode="json")
-    for key in keys:
-        section, _, only = key.partition(".")
-        then = checkpoint.config.get(section, {})
-        for name in [only] if only else now[section]:
-            if name in then and then[name] != now[section][name]:
-                return False
-    return True
+    progress = Progress()
+    if checkpoint is not None and "progress" in checkpoint.components:
+        try:
+            progress.load_state_dict(checkpoint.components["progress"])
+        except (KeyError, ValueError) as e:
+            raise StateMismatchError(f"the counters cannot go on: {e}") from e
+    return progress
 
 
 def begin_generators(checkpoint: CheckpointData | None, seed: int) -> None:
@@ -229,14 +99,3 @@ def make_sinks(config: Config, data: DataManager) -> list[Sink]:
     if data.mlflow_points is not None:
         sinks.append(data.mlflow_points)
     return sinks
-
-
-def make_play(network: NeuralNetwork, config: Config, workers: int, log: Path) -> PlaySource:
-    """Self-play in this process or in so many Ray workers, which begin to start.
-
-    Raises:
-        WorkersFailedError: no Ray can be started or reached.
-    """
-    if workers == 0:
-        return InProcessPlay(network, config)
-    return RayPlay(network, config, workers, address=named_address(), log=log)

@@ -34,7 +34,7 @@ from numba.core.serialize import dumps
 logger = logging.getLogger(__name__)
 
 _PACKAGE: Final = Path(__file__).parent.parent
-_KERNEL_SOURCES: Final = ("game", "features", "search", "utils", "rl")
+_KERNEL_SOURCES: Final = ("game", "features", "search", "utils", "rl", "ntuple")
 _MAGIC: Final = b"alphatriangle kernel 1\n"
 _PREFIX: Final = "kernels-"
 _KEPT_FOLDERS: Final = 4

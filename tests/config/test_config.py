@@ -120,3 +120,11 @@ def test_toml_files(tmp_path: Path) -> None:
         read_settings(path)
     with pytest.raises(ConfigError, match="cannot read"):
         read_settings(tmp_path)
+
+
+def test_more_copies_than_add_up_are_refused() -> None:
+    """Of an n-tuple network's tables; self-play processes may be many."""
+    build({"model": {"kind": "ntuple"}, "train": {"num_workers": 2}})
+    build({"train": {"num_workers": 3}})
+    with pytest.raises(ConfigError, match=r"train.num_workers 3: .* diverges"):
+        build({"model": {"kind": "ntuple"}, "train": {"num_workers": 3}})

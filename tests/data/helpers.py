@@ -21,7 +21,7 @@ from alphatriangle.data.replay.source import ReplaySource
 from alphatriangle.data.schemas import LoadedTrainingState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer
-from alphatriangle.training.setup import restore_learner
+from alphatriangle.training.learning.batches import restore_learner
 from alphatriangle.utils.columns import joined
 from alphatriangle.utils.global_rng import seed_everything
 from alphatriangle.utils.types import Episode, Rows

@@ -32,7 +32,7 @@ from alphatriangle.data.records import RunInfo
 from alphatriangle.data.replay.recordings import read_episodes
 from alphatriangle.data.runs.summary import RunSummary, run_to_continue
 from alphatriangle.data.schemas import CheckpointData
-from alphatriangle.training.setup import restore_learner
+from alphatriangle.training.learning.batches import restore_learner
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, flip_bit, reload, rows_of, started
 from tests.features.test_encoder import assert_same_rows

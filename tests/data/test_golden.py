@@ -18,7 +18,7 @@ from alphatriangle.data.path_manager import existing_run
 from alphatriangle.data.runs.inspection import check_files
 from alphatriangle.features import rows_from_experiences
 from alphatriangle.rl import ExperienceBuffer
-from alphatriangle.training.setup import restore_learner
+from alphatriangle.training.learning.batches import restore_learner
 from tests.data.helpers import Training
 from tests.golden import make_v2
 

@@ -32,10 +32,10 @@ PHASES = (
 FEW = ("start.recorded", "train.rows:2", "commit.before")
 # Preset, inference_dtype, training_dtype: what each preset says, and everything that can be said.
 ARITHMETIC = (
-    ("quick", "auto", "float32"),
-    ("laptop", "auto", "auto"),
+    ("convolutional-quick", "auto", "float32"),
+    ("convolutional-laptop", "auto", "auto"),
     ("full", "int8", "bfloat16"),
-    ("quick", "bfloat16", "bfloat16"),
+    ("convolutional-quick", "bfloat16", "bfloat16"),
     ("full", "float32", "float32"),
 )
 

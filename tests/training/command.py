@@ -26,9 +26,15 @@ def alphatriangle(*arguments: str, **options: Any) -> subprocess.CompletedProces
 
 def train_arguments(data: Path, *more: str, steps: int = 24) -> list[str]:
     return [
-        "train", "--preset", "quick", "--run-name", "r", "--data-dir", str(data), "--seed", "7",
-        "--max-steps", str(steps), *tiny_settings(), *more,
+        "train", "--preset", "convolutional-quick", "--run-name", "r", "--data-dir", str(data),
+        "--seed", "7", "--max-steps", str(steps), *tiny_settings(), *more,
     ]  # fmt: skip
+
+
+def of_kind(kind: str) -> list[str]:
+    """Options that make a small run of this kind of network."""
+    settings = {"model.kind": kind, "ntuple.deals_per_step": 200, "ntuple.sample_every": 7}
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
 
 
 def start(arguments: list[str], output: IO[str] | None = None) -> subprocess.Popen[str]:

@@ -8,19 +8,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
+from alphatriangle.game import GameState
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.ntuple import look_ahead, online
+from alphatriangle.training import compiling
+from alphatriangle.training.display.display import Display
+from alphatriangle.training.learning.rounds import RoundLearner
+from alphatriangle.training.players import make_player
 from alphatriangle.utils.machine import core_count
+from alphatriangle.utils.signals import StopRequest
+from tests.conftest import tiny_config
 
 PROGRAM = """
 import json
-from alphatriangle.config import build, preset
+from alphatriangle.config import Config
 from alphatriangle.rl import lanes
 from alphatriangle.training import compiling
 from alphatriangle.utils.kernels import is_on_disk
 
 KERNELS = (lanes.next_leaves, lanes.distinct_rows, lanes.give_evaluations)
-config = build(preset("quick"))
+config = Config()
 before = is_on_disk(lanes.next_leaves)
-with compiling.compiling_beside() as wait:
+with compiling.compiling_beside(config) as wait:
     compiling.compile_learner(config)
     compiling.compile_answers(config)
     wait(lambda: None)
@@ -45,3 +56,17 @@ def test_what_is_compiled_beside_and_ahead_is_what_playing_uses(tmp_path: Path) 
     assert missed - compiled == (0 if core_count() > 1 else 1)
     assert signatures == [1, 1, 1]
     assert seen[1] == [True, True, 0, 0, [1, 1, 1]]
+
+
+def test_what_is_compiled_for_an_n_tuple_network_is_what_it_uses() -> None:
+    config = tiny_config(model={"kind": "ntuple"}, ntuple={"deals_per_step": 20})
+    learner = RoundLearner(config, None, ())
+    learner.get_ready(Display(Console(), quiet=True), StopRequest(), lambda check: None)
+    compiling._compile_longest("ntuple")
+    kernels = (online.play_and_learn, look_ahead.play_on)
+    compiled = [len(kernel.signatures) for kernel in kernels]
+    learner.step(0)
+    network = NeuralNetwork(config.model)
+    make_player(network, config).rank(GameState(1))
+    make_player(network, config).play([0], 1, lambda finished: None)
+    assert [len(kernel.signatures) for kernel in kernels] == compiled == [1, 1]

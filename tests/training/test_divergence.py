@@ -22,9 +22,9 @@ from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer, Trainer, TrainingDivergedError
 from alphatriangle.training.agent import load_agent
 from alphatriangle.training.display.display import Display
+from alphatriangle.training.learning.batches import restore_learner
 from alphatriangle.training.run import train
 from alphatriangle.training.run_plan import TrainRequest, plan_run
-from alphatriangle.training.setup import restore_learner
 from alphatriangle.utils.finite import first_not_finite
 from tests.conftest import tiny_config
 from tests.training.command import alphatriangle, commits, fork, show, train_arguments

@@ -5,43 +5,62 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.training.command import alphatriangle, commits, send_when, show, start, train_arguments
+from tests.training.command import (
+    alphatriangle,
+    commits,
+    of_kind,
+    send_when,
+    show,
+    start,
+    train_arguments,
+)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of the run that was never stopped."""
+class Whole(NamedTuple):
+    """A run that was never stopped."""
+
+    options: list[str]
+    """What makes it of its kind."""
+    digest: str
+
+
+@pytest.fixture(scope="module", params=["convolutional", "ntuple"])
+def uninterrupted(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Whole:
     data = tmp_path_factory.mktemp("uninterrupted")
-    result = alphatriangle(*train_arguments(data, "--workers", "0", "--json"))
+    options = ["--workers", "0", *of_kind(request.param)]
+    result = alphatriangle(*train_arguments(data, *options, "--json"))
     assert result.returncode == 0, result.stderr
     outcome = json.loads(result.stdout)
     assert outcome["complete"]
     assert outcome["state_digest"] == show(data)["state_digest"]
-    return str(outcome["state_digest"])
+    return Whole(options, str(outcome["state_digest"]))
 
 
 def test_the_same_command_elsewhere_gives_the_same_digest(
-    tmp_path: Path, uninterrupted: str
+    tmp_path: Path, uninterrupted: Whole
 ) -> None:
-    arguments = train_arguments(tmp_path, "--workers", "0", "--run-name", "another-name")
+    arguments = train_arguments(tmp_path, *uninterrupted.options, "--run-name", "another-name")
     assert alphatriangle(*arguments).returncode == 0
-    assert show(tmp_path, "another-name")["state_digest"] == uninterrupted
+    assert show(tmp_path, "another-name")["state_digest"] == uninterrupted.digest
 
 
-def test_another_seed_gives_another_digest(tmp_path: Path, uninterrupted: str) -> None:
-    arguments = train_arguments(tmp_path, "--workers", "0", "--seed", "8")
+def test_another_seed_gives_another_digest(tmp_path: Path, uninterrupted: Whole) -> None:
+    arguments = train_arguments(tmp_path, *uninterrupted.options, "--seed", "8")
     assert alphatriangle(*arguments).returncode == 0
-    assert show(tmp_path)["state_digest"] != uninterrupted
+    assert show(tmp_path)["state_digest"] != uninterrupted.digest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_by_a_signal_and_continued(
-    tmp_path: Path, uninterrupted: str, number: signal.Signals
+    tmp_path: Path, uninterrupted: Whole, number: signal.Signals
 ) -> None:
-    arguments = train_arguments(tmp_path, "--workers", "0")
+    arguments = train_arguments(tmp_path, *uninterrupted.options)
     process = start(arguments)
     assert send_when(process, lambda: len(commits(tmp_path)) >= 2, number)
     output, _ = process.communicate(timeout=60)
@@ -53,12 +72,12 @@ def test_stopped_by_a_signal_and_continued(
     assert alphatriangle(*arguments).returncode == 0
     after = show(tmp_path)
     assert (after["step"], after["state"]) == (24, "complete")
-    assert after["state_digest"] == uninterrupted
+    assert after["state_digest"] == uninterrupted.digest
 
 
-def test_killed_again_and_again(tmp_path: Path, uninterrupted: str) -> None:
+def test_killed_again_and_again(tmp_path: Path, uninterrupted: Whole) -> None:
     """SIGKILL before the first commit, and after every two further ones, whatever it is doing."""
-    arguments = train_arguments(tmp_path, "--workers", "0")
+    arguments = train_arguments(tmp_path, *uninterrupted.options)
     kills = 0
     for needed in (0, 1, 3, 5):
         process = start(arguments)
@@ -66,7 +85,7 @@ def test_killed_again_and_again(tmp_path: Path, uninterrupted: str) -> None:
         process.communicate(timeout=60)
     assert kills >= 3
     assert alphatriangle(*arguments).returncode == 0
-    assert show(tmp_path)["state_digest"] == uninterrupted
+    assert show(tmp_path)["state_digest"] == uninterrupted.digest
 
 
 def run_exists(data: Path, needed_commits: int) -> bool:

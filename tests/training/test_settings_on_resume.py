@@ -21,10 +21,12 @@ from alphatriangle.data.commits.digest import digested_parts, value_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.display.view import View
+from alphatriangle.training.learning.batches import worker_count
 from alphatriangle.training.run import TrainingOutcome, train
 from alphatriangle.training.run_plan import TrainRequest, plan_run
-from alphatriangle.training.setup import worker_count
 from alphatriangle.utils.errors import DeviceNotAvailableError
+from alphatriangle.utils.types import Episode
+from alphatriangle.viewer.recordings import recorded_games
 from tests.conftest import TINY
 
 BEGUN, RESUMED = 8, 16
@@ -61,6 +63,9 @@ class Resumed(NamedTuple):
         log = (self.run / "logs/train.log").read_text()
         return [line for line in log.splitlines() if "gate: Verdict" in line]
 
+    def recorded(self) -> list[Episode]:
+        return recorded_games(self.config.persistence, self.config.train.run_name or "")
+
     def info(self, key: str) -> Any:
         return json.loads((self.run / "run.json").read_text())[key]
 
@@ -83,6 +88,16 @@ def info(key: str) -> Look:
 
 STAIRS = {"train": {"lr_scheduler_type": "StepLR", "lr_scheduler_step_size": 3}}
 GATE = {"stats": {"gate_games": 4, "gate_freq_steps": 4}}
+NTUPLE = {
+    "model": {"kind": "ntuple"},
+    "ntuple": {"deals_per_step": 200, "sample_every": 7},
+    "stats": {"evaluation_games": 3},
+}
+
+
+def agents_scores(resumed: Resumed) -> Any:
+    return resumed.outcome.scores[-1].scores
+
 
 LIVE: dict[str, Change] = {
     "train.max_steps": Change(20),
@@ -122,10 +137,22 @@ LIVE: dict[str, Change] = {
     "search.c_visit": Change(5000.0),
     "search.c_scale": Change(10.0),
     "search.q_range_floor": Change(0.01),
+    "ntuple.deals_per_step": Change(300, NTUPLE),
+    "ntuple.learning_rate": Change(1.0, NTUPLE),
+    "ntuple.learning_width": Change(1, NTUPLE),
+    "ntuple.explore": Change(0.9, NTUPLE),
+    "ntuple.restart": Change(0.0, NTUPLE),
+    "ntuple.sample_every": Change(50, NTUPLE),
+    "ntuple.recorded_games": Change(1, NTUPLE, lambda r: len(r.recorded())),
+    "ntuple.play_width": Change(1, NTUPLE, agents_scores),
+    "ntuple.play_leaves": Change(1, NTUPLE, agents_scores),
+    "ntuple.play_simulations": Change(0, NTUPLE, agents_scores),
+    "ntuple.play_inner_width": Change(1, NTUPLE, agents_scores),
     "env.max_moves_per_episode": Change(5),
     "persistence.save_freq_steps": Change(3, look=Resumed.commits),
     "stats.evaluation_games": Change(2, look=lambda r: [s.player for s in r.outcome.scores]),
     "stats.gate_games": Change(6, GATE),
+    "stats.gate_simulations": Change(1, GATE, Resumed.verdicts),
     "stats.gate_freq_steps": Change(20, GATE, lambda resumed: len(resumed.verdicts())),
 }
 # What shows where there is other hardware, or other processes.
@@ -140,12 +167,14 @@ FIXED: dict[str, Any] = {
     "train.optimizer_type": "SGD",
     "train.load_checkpoint_path": "elsewhere.pkl",
     "train.load_buffer_path": "elsewhere.pkl",
+    "model.kind": "ntuple",
     "model.conv_channels": 12,
     "model.num_residual_blocks": 2,
     "model.value_hidden": 20,
     "model.num_value_atoms": 31,
     "model.value_min": -1.0,
     "model.value_max": 200.0,
+    "ntuple.gamma": 0.9,
     "persistence.mlflow_experiment_name": "Another",
     "persistence.checkpoint_dir_name": "weights",
     "persistence.buffer_dir_name": "replay",

@@ -7,12 +7,9 @@ import torch
 
 from alphatriangle.data.records import RunInfo
 from alphatriangle.nn.int8 import can_run_int8
-from alphatriangle.training.setup import (
-    core_count,
-    make_network,
-    make_trainer,
-    thread_count,
-)
+from alphatriangle.training.learning.batches import make_trainer, thread_count
+from alphatriangle.training.learning.settings import make_network
+from alphatriangle.utils.machine import core_count
 from tests.conftest import tiny_config
 
 

@@ -41,7 +41,8 @@ class Stateful(Protocol):
 
 @dataclass
 class Capture:
-    """One consistent cut of the training state; nothing in it is shared with the trainer."""
+    """One consistent cut of the training state; nothing in it is shared with the trainer, but for
+    what never changes."""
 
     global_step: int
     fields: dict[str, Any]
@@ -52,7 +53,7 @@ class Capture:
     stats_state: Callable[[], dict[str, Any]] = dict
     """Waits for the statistics of this moment, and so for the curves up to it to be durable."""
     nbytes: int = 0
-    """Bytes that were copied."""
+    """Bytes of all that was captured."""
     best_sequence: int | None = None
     """The best commit before this one."""
     allow_not_finite: bool = False

@@ -16,6 +16,7 @@ import torch
 from alphatriangle.data import state_types
 from alphatriangle.utils.columns import Columns
 from alphatriangle.utils.flat import FlatState
+from alphatriangle.utils.frozen import FrozenState
 
 # Memory is used again while it is at most so many times what is needed, or so many bytes.
 _SPARE = 4
@@ -39,7 +40,7 @@ class Staging:
         self._tensors: list[torch.Tensor] = []
         self._layouts: list[Layout] = []
         self._sources: list[torch.Tensor] = []
-        self._array_bytes = 0
+        self._array_bytes = self._kept_bytes = 0
         # Of this capture: tensors by their place in memory, other values by their identity.
         self._places: dict[int, tuple[Layout, torch.Tensor]] = {}
         self._copies: dict[int, tuple[Any, Any]] = {}
@@ -49,14 +50,14 @@ class Staging:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the last capture."""
-        return self._array_bytes + sum(t.nbytes for t in self._tensors)
+        """Bytes of the last capture: what was copied, and what never changes and was kept."""
+        return self._array_bytes + self._kept_bytes + sum(t.nbytes for t in self._tensors)
 
     def begin(self) -> None:
         """Forget the last capture: its memory is free again."""
         self._next_array = self._next_flat = 0
         self._sources = []
-        self._array_bytes = 0
+        self._array_bytes = self._kept_bytes = 0
         self._places.clear()
         self._copies.clear()
 
@@ -86,6 +87,9 @@ class Staging:
             return self._any_tensor(value)
         if kind is FlatState:
             return self._flat(value)
+        if kind is FrozenState:
+            self._kept_bytes += value.nbytes
+            return dict(value)
         if id(value) not in self._copies:
             self._copies[id(value)] = (value, self._copy_of_other(kind, value))
         return self._copies[id(value)][1]

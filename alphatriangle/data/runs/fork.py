@@ -159,7 +159,7 @@ def _first_commit(origin: Commit, new_name: str) -> Commit:
 
 
 # What decides how a run computes stays as it was.
-_KEPT = {"inference_dtype", "fused_inference", "training_dtype", "num_threads"}
+_KEPT = {"inference_dtype", "fused_inference", "training_dtype", "num_threads", "copies"}
 
 
 def _describe(target: PathManager, origin: Origin) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
@@ -25,6 +25,10 @@ _LINE_SECONDS = 3.0  # between two plain lines
 def console_on(stream: TextIO) -> Console:
     """For what is said of a training: whatever becomes of ``stream``, training goes on."""
     return Console(file=cast(IO[str], UnfailingStream(stream)))
+
+
+def _say_nothing(how_far: str) -> None:
+    pass
 
 
 class Display:
@@ -46,31 +50,35 @@ class Display:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def phase(self, what: str) -> Iterator[None]:
-        """Something that takes a while and says nothing itself."""
+    def phase(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Something that takes a while; what is yielded takes how far it is."""
         if self._quiet:
-            yield
+            yield _say_nothing
             return
         began = time.monotonic()
         if self.console.is_terminal and self._live is None:
-            with Live(Spinner("dots", what), console=self.console, transient=True):
-                yield
+            spinner = Spinner("dots", what)
+            with Live(spinner, console=self.console, transient=True):
+                yield lambda how_far: spinner.update(text=f"{what}: {how_far}")
         else:
             self.note(f"{what} ...")
             done = threading.Event()
-            thread = threading.Thread(target=self._repeat, args=(what, began, done), daemon=True)
+            so_far = [""]
+            thread = threading.Thread(
+                target=self._repeat, args=(what, so_far, began, done), daemon=True
+            )
             thread.start()
             try:
-                yield
+                yield lambda how_far: so_far.__setitem__(0, f"{how_far}, ")
             finally:
                 done.set()
                 thread.join()
         if self.console.is_terminal:
             self.note(f"{what}: {time.monotonic() - began:.1f} s")
 
-    def _repeat(self, what: str, began: float, done: threading.Event) -> None:
+    def _repeat(self, what: str, so_far: list[str], began: float, done: threading.Event) -> None:
         while not done.wait(_LINE_SECONDS):
-            self.note(f"{what} ... {time.monotonic() - began:.0f} s")
+            self.note(f"{what} ... {so_far[0]}{time.monotonic() - began:.0f} s")
 
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
@@ -104,11 +112,11 @@ class JsonDisplay(Display):
         self.say("note", text=text)
 
     @contextlib.contextmanager
-    def phase(self, what: str) -> Iterator[None]:
+    def phase(self, what: str) -> Iterator[Callable[[str], None]]:
         """Its begin and its end."""
         began = time.monotonic()
         self.say("phase", what=what)
-        yield
+        yield _say_nothing
         self.say("phase done", what=what, seconds=time.monotonic() - began)
 
     @contextlib.contextmanager

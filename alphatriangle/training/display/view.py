@@ -78,11 +78,14 @@ class View:
     candidate_step: int | None = None  # whose games are being played
     loss: float | None = None
     learning_rate: float | None = None
+    value_error: float | None = None  # of who learns online
+    baselines: dict[str, float] = field(default_factory=dict)  # mean scores of players, if known
     curves: dict[str, Curve] = field(default_factory=dict)  # what the sparklines show
     simulations_per_second: float = 0.0
     health: dict[str, float] = field(default_factory=dict)  # search health, of the last results
     shares: dict[str, float] = field(default_factory=dict)  # seconds of a core a second, by part
     placements_per_second: float = 0.0
+    deals_per_second: float = 0.0
     episodes_per_second: float = 0.0
     machine: str = ""  # memory and disk
     saved: Saved | None = None
@@ -114,6 +117,18 @@ class View:
         if self.candidate_step is not None:
             parts.append(f"step {self.candidate_step} plays for it")
         return ", ".join(parts) or None
+
+    @property
+    def marks(self) -> str:
+        """The players whose mean score the recent games have passed, and the next one."""
+        if self.score is None or not self.baselines:
+            return ""
+        ordered = sorted(self.baselines.items(), key=lambda player: player[1])
+        past = [name for name, mean in ordered if mean < self.score]
+        ahead = [f"{name} {mean:.1f}" for name, mean in ordered if mean >= self.score]
+        parts = [f"past {', '.join(past)}"] if past else []
+        parts += [f"next {ahead[0]}"] if ahead else []
+        return "; ".join(parts)
 
     @property
     def persistence(self) -> str:
@@ -161,11 +176,14 @@ def plain_line(view: View) -> str:
         )
     parts = [f"step {view.step}/{view.target}"]
     if view.score is not None:
-        parts.append(f"score {view.score:.1f} (last {view.score_games} games)")
+        marks = f", {view.marks}" if view.marks else ""
+        parts.append(f"score {view.score:.1f} (last {view.score_games} games{marks})")
     if view.best is not None:
         parts.append(f"best {view.best}")
     if view.loss is not None:
         parts.append(f"loss {view.loss:.3f}")
+    if view.value_error is not None:
+        parts.append(f"value error {view.value_error:.4f}")
     parts.append(f"{view.steps_per_second:.1f} steps/s")
     parts.append(f"{view.simulations_per_second:,.0f} sims/s")
     if view.seconds_left is not None:
@@ -188,6 +206,7 @@ def facts(view: View) -> dict[str, Any]:
         "steps_per_second": view.steps_per_second,
         "simulations_per_second": view.simulations_per_second,
         "placements_per_second": view.placements_per_second,
+        "deals_per_second": view.deals_per_second,
         "episodes_per_second": view.episodes_per_second,
         "score": view.score,
         "episodes": view.episodes,
@@ -195,6 +214,8 @@ def facts(view: View) -> dict[str, Any]:
         "best_score": view.best_score,
         "loss": view.loss,
         "learning_rate": view.learning_rate,
+        "value_error": view.value_error,
+        "baselines": view.baselines,
         "buffer_rows": view.buffer_rows,
         "buffer_capacity": view.buffer_capacity,
         "search": view.health,
@@ -243,18 +264,23 @@ def panel(view: View) -> RenderableType:
     if view.score is not None:
         score = f"[bold]{view.score:.1f}[/bold] mean of the last {view.score_games} games"
     table.add_row("score", f"{score}, {view.episodes:,} played{_spark(view, 'score')}")
+    if view.marks:
+        table.add_row("", view.marks)
     if view.best is not None:
         table.add_row("best", view.best)
     if view.loss is not None:
         loss = f"loss {view.loss:.3f}{_spark(view, 'loss')}"
         rate = f"rate {view.learning_rate:.2g}{_spark(view, 'learning_rate')}"
         table.add_row("learning", f"{loss}  {rate}")
+    if view.value_error is not None:
+        error = f"value error {view.value_error:.4f}{_spark(view, 'value_error')}"
+        table.add_row("learning", error)
     table.add_row(
         "speed",
         f"{view.steps_per_second:.1f} steps/s, {view.simulations_per_second:,.0f} simulations/s, "
-        f"{view.placements_per_second:,.0f} placements/s, {view.episodes_per_second:.1f} games/s",
+        f"{_moves_line(view)}, {view.episodes_per_second:.1f} games/s",
     )
-    if view.health:
+    if "batch_fill" in view.health:
         table.add_row("search", _search_line(view.health))
     if view.shares:
         table.add_row("time", _shares_line(view.shares))
@@ -277,6 +303,12 @@ def _spark(view: View, curve: str) -> str:
     if curve not in view.curves:
         return ""
     return f"  [cyan]{sparkline(view.curves[curve].points, _SPARK_WIDTH)}[/cyan]"
+
+
+def _moves_line(view: View) -> str:
+    if view.deals_per_second > 0:
+        return f"{view.deals_per_second:,.0f} deals/s"
+    return f"{view.placements_per_second:,.0f} placements/s"
 
 
 def _search_line(health: dict[str, float]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from alphatriangle.config import Config
 from alphatriangle.game.players import play_game
-from alphatriangle.rl import play_episodes
-from alphatriangle.search.search import Evaluator
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.training.players import Between, make_player
 from alphatriangle.utils.types import Episode
 
 EVALUATION_SEED: Final = 7_700_000_007
@@ -20,7 +20,7 @@ BASELINES: Final = ("random", "greedy", "mobility", "beam")
 _RESAMPLES: Final = 4000
 
 
-def _nothing() -> None:
+def _nothing(finished: int) -> None:
     pass
 
 
@@ -34,6 +34,7 @@ class PlayerScore(NamedTuple):
     high: float
     placements: float  # mean a game
     scores: list[float]
+    cut: int = 0  # games that env.max_moves_per_episode has ended
 
     def summary(self) -> dict[str, Any]:
         """All but the single scores."""
@@ -68,65 +69,44 @@ def interval(scores: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def score_of(player: str, scores: Sequence[float], placements: Sequence[float]) -> PlayerScore:
+def score_of(
+    player: str, scores: Sequence[float], placements: Sequence[float], cut: int = 0
+) -> PlayerScore:
     """Summarize the games of one player."""
     low, high = interval(scores)
     mean = float(np.mean(scores))
-    return PlayerScore(
-        player, len(scores), mean, low, high, float(np.mean(placements)), [float(s) for s in scores]
-    )
+    plain = [float(score) for score in scores]
+    return PlayerScore(player, len(scores), mean, low, high, float(np.mean(placements)), plain, cut)
 
 
 def evaluate_agent(
-    network: Evaluator,
+    network: NeuralNetwork,
     config: Config,
     games: int,
     player: str,
     simulations: int | None = None,
     *,
-    between: Callable[[], None] = _nothing,
+    between: Between = _nothing,
 ) -> PlayerScore:
     """Play ``games`` games with the search, without noise, calling ``between`` now and then."""
-    episodes = play_agent(network, config, games, simulations, between=between)
-    return score_of_games(player, episodes)
-
-
-def play_agent(
-    network: Evaluator,
-    config: Config,
-    games: int,
-    simulations: int | None = None,
-    *,
-    between: Callable[[], None] = _nothing,
-) -> list[Episode]:
-    """The games of :func:`evaluate_agent`."""
-    search = config.search
-    if simulations is not None:
-        search = search.model_copy(update={"num_simulations": simulations})
-    return play_episodes(
-        network,
-        search,
-        config.env,
-        episodes=list(range(games)),
-        seed=EVALUATION_SEED,
-        gamma=config.train.gamma,
-        between=between,
-    )
+    agent = make_player(network, config, simulations)
+    return score_of_games(player, agent.play(list(range(games)), EVALUATION_SEED, between))
 
 
 def score_of_games(player: str, episodes: Sequence[Episode]) -> PlayerScore:
     """Summarize recorded games."""
-    return score_of(player, [e.score for e in episodes], [len(e.moves) for e in episodes])
+    cut = sum(e.truncated for e in episodes)
+    return score_of(player, [e.score for e in episodes], [len(e.moves) for e in episodes], cut)
 
 
 def evaluate_baseline(
-    player: str, config: Config, games: int, between: Callable[[], None] = _nothing
+    player: str, config: Config, games: int, between: Between = _nothing
 ) -> PlayerScore:
     """Play ``games`` games with one of :data:`alphatriangle.game.players.PLAYERS`, calling
     ``between`` before each."""
     limit = config.env.max_moves_per_episode
     results = []
     for episode in range(games):
-        between()
+        between(episode)
         results.append(play_game(player, EVALUATION_SEED, episode, limit))
     return score_of(player, [r[0] for r in results], [r[1] for r in results])

@@ -28,7 +28,7 @@ import torch
 
 from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
-from alphatriangle.rl import play_episodes
+from alphatriangle.training.players import make_player
 
 GATE_SEED: Final = 7_700_000_011
 """Seed of the deals that candidates are judged by: other games than those of evaluations, so that a
@@ -146,14 +146,8 @@ def _serve(tasks: IO[bytes], answers: IO[bytes]) -> None:
             config = Config.model_validate(task.config)
             network = network or NeuralNetwork(config.model, "cpu")
             network.set_weights({name: torch.from_numpy(a) for name, a in task.weights.items()})
-            episodes = play_episodes(
-                network,
-                config.search,
-                config.env,
-                episodes=list(range(task.games)),
-                seed=GATE_SEED,
-                gamma=config.train.gamma,
-            )
+            player = make_player(network, config, config.stats.gate_simulations, threads=1)
+            episodes = player.play(list(range(task.games)), GATE_SEED, lambda finished: None)
             answer = Answer([e.score for e in episodes], time.process_time() - begin)
             pickle.dump(answer, answers)
             answers.flush()

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from alphatriangle.data.commits.capture import stats_state
 from alphatriangle.data.commits.digest import value_digest
 from alphatriangle.data.commits.staging import Staging
+from alphatriangle.utils.frozen import FrozenState
 from alphatriangle.utils.types import Rows
 from tests.features.test_encoder import assert_same_rows, random_rows
 
@@ -91,6 +92,18 @@ def test_rows_of_a_ring_are_joined_and_a_large_first_capture_is_not_kept_for_eve
     assert_same_rows(captured(rows[:10], rows[5:5]), rows[:10])
     assert sum(len(a) for a in staging._arrays) < many
     assert staging.nbytes < many / 50
+
+
+def test_what_never_changes_is_kept_and_not_copied() -> None:
+    staging = Staging()
+    tables = FrozenState({"weights": torch.randn(300, 5), "deals": 7})
+    captured = capture(staging, {"tables": tables, "more": torch.ones(3)})
+    assert type(captured["tables"]) is dict
+    assert captured["tables"]["weights"].data_ptr() == tables["weights"].data_ptr()
+    assert staging.nbytes == tables.nbytes + 12 == 300 * 5 * 4 + 12
+    assert value_digest(captured["tables"]) == value_digest(dict(tables))
+    capture(staging, {"more": torch.ones(3)})
+    assert staging.nbytes == 12
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -18,7 +18,7 @@ from alphatriangle.data.records import Commit
 from alphatriangle.data.runs.fork import fork_run
 from alphatriangle.data.schemas import BufferData, CheckpointData
 from alphatriangle.data.storage import fs
-from alphatriangle.training.setup import restore_learner
+from alphatriangle.training.learning.batches import restore_learner
 from tests.conftest import tiny_config
 from tests.data.helpers import Training, reload, rows_of, started
 from tests.features.test_encoder import assert_same_rows

@@ -1,0 +1,188 @@
+"""The search: a beam over the deal's placements, its best ends judged over next deals.
+
+Random next deals, the same for all ends (common random numbers), are each played by a narrow beam,
+and an end is worth the mean chance to survive after them (as roll-outs: Tesauro and Galperin,
+1996). Ends that cannot win are dropped early by sequential halving (Karnin et al., 2013): in each
+phase all that are left get the same number of new deals, then the worse half goes. Deals are drawn
+from a key of the search's own; the game's are never seen.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from alphatriangle.game.geometry import SLOTS
+from alphatriangle.game.kernels import any_legal, deal, step
+from alphatriangle.ntuple.beam import Beam, make_beam, plan_deal
+from alphatriangle.ntuple.bit_extract import Way
+from alphatriangle.ntuple.values import sigmoid
+from alphatriangle.utils.kernels import inner, kernel
+from alphatriangle.utils.seeding import draw_u64
+
+_ONE: Final = np.uint64(1)
+
+
+class Effort(NamedTuple):
+    """How much a search does."""
+
+    width: int = 32  # of the beam over the deal
+    leaves: int = 8  # ends of the deal that are judged again; 1: none
+    samples: int = 64  # next deals played, over all ends together
+    inner: int = 3  # width of the beam that plays them
+    depth: int = 1  # deals in a row that are played for each
+
+
+class Rooms(NamedTuple):
+    """Where one search works; not to be shared by threads."""
+
+    outer: Beam
+    inner: Beam
+    total: npt.NDArray[np.float64]  # [leaves] sums of values
+    order: npt.NDArray[np.int64]  # [leaves] ends still in play, then those that were dropped
+
+
+def make_rooms(effort: Effort) -> Rooms:
+    """Room for searches of this effort."""
+    leaves = max(effort.leaves, 1)
+    return Rooms(
+        make_beam(max(effort.width, leaves)),
+        make_beam(max(effort.inner, 1)),
+        np.zeros(leaves),
+        np.zeros(leaves, np.int64),
+    )
+
+
+@inner
+def _played_on(
+    way: Way, weights: npt.NDArray[np.float32], lo: np.uint64, hi: np.uint64, key: np.uint64,
+    effort: Effort, beam: Beam, slots: npt.NDArray[np.int8],
+) -> float:  # fmt: skip
+    """The chance to survive after the deals of ``key``, 0 if the game ends in them."""
+    value = 0.0
+    for number in range(effort.depth):
+        deal(key, number, slots)
+        if not any_legal(lo, hi, slots):
+            return 0.0
+        now, _, kept = plan_deal(way, weights, lo, hi, slots, effort.inner, np.int64(1), beam)
+        if kept == 0:
+            return 0.0
+        lo, hi = beam.board[now, 0, 0], beam.board[now, 0, 1]
+        value = sigmoid(beam.logit[now, 0])
+    return value
+
+
+@inner
+def _drop_worse_half(rooms: Rooms, left: int) -> int:
+    """Sort the ends in play by their totals, the first of equals first: how many stay."""
+    for i in range(1, left):
+        row = rooms.order[i]
+        k = i
+        while k > 0 and rooms.total[rooms.order[k - 1]] < rooms.total[row]:
+            rooms.order[k] = rooms.order[k - 1]
+            k -= 1
+        rooms.order[k] = row
+    return (left + 1) // 2
+
+
+@inner
+def search_deal(
+    way: Way, weights: npt.NDArray[np.float32], board: npt.NDArray[np.uint64],
+    slots: npt.NDArray[np.int8], effort: Effort, key: np.uint64, rooms: Rooms,
+) -> tuple[int, int, int, float]:  # fmt: skip
+    """Search one deal of which some shape fits.
+
+    Returns (generation of the outer beam, row of the chosen plan, its placements, the chance to
+    survive).
+    """
+    outer = rooms.outer
+    now, planned, kept = plan_deal(
+        way, weights, board[0], board[1], slots, effort.width, max(effort.leaves, 1), outer
+    )
+    if kept == 0:
+        return now, outer.board.shape[1] - 1, planned, 0.0
+    if kept == 1 or effort.samples <= 0:
+        return now, 0, planned, sigmoid(outer.logit[now, 0])
+    for i in range(kept):
+        rooms.total[i] = 0.0
+        rooms.order[i] = i
+    dealt = np.empty(SLOTS, np.int8)
+    phases, left = 0, kept
+    while left > 1:
+        phases += 1
+        left = (left + 1) // 2
+    left, drawn = kept, 0
+    while left > 1:
+        more = max(1, effort.samples // (phases * left))
+        for i in range(left):
+            row = rooms.order[i]
+            lo, hi = outer.board[now, row, 0], outer.board[now, row, 1]
+            for k in range(drawn, drawn + more):
+                sample = draw_u64(key, np.uint64(k))
+                rooms.total[row] += _played_on(
+                    way, weights, lo, hi, sample, effort, rooms.inner, dealt
+                )
+        drawn += more
+        left = _drop_worse_half(rooms, left)
+    best = rooms.order[0]
+    return now, best, planned, rooms.total[best] / drawn
+
+
+class Played(NamedTuple):
+    """A game that is played on."""
+
+    board: npt.NDArray[np.uint64]  # [2]
+    slots: npt.NDArray[np.int8]  # [SLOTS]
+    plan: npt.NDArray[np.int16]  # [SLOTS] of the last search
+    moves: npt.NDArray[np.int16]  # room for all moves
+    numbers: npt.NDArray[np.int64]  # [4]: deals made, moves made, placements planned, over
+    reals: npt.NDArray[np.float64]  # [2]: score, chance to survive by the last search
+
+
+DEALT, MOVES, PLANNED, OVER = range(4)
+SCORE, VALUE = range(2)
+
+
+@kernel(nogil=True)
+def play_on(
+    way: Way,
+    weights: npt.NDArray[np.float32],
+    effort: Effort,
+    game: Played,
+    deal_key: np.uint64,
+    search_key: np.uint64,
+    deals: int,
+    rooms: Rooms,
+) -> None:
+    """Search and play up to ``deals`` deals of a game that is not over; with 0, search only.
+
+    The search of a deal depends on ``search_key`` and the number of the deal.
+    """
+    for _ in range(max(deals, 1)):
+        number = game.numbers[DEALT]
+        key = draw_u64(search_key, np.uint64(number))
+        now, row, planned, value = search_deal(
+            way, weights, game.board, game.slots, effort, key, rooms
+        )
+        game.numbers[PLANNED] = planned
+        game.reals[VALUE] = value
+        for k in range(planned):
+            game.plan[k] = rooms.outer.plan[now, row, k]
+        if deals == 0:
+            return
+        for k in range(planned):
+            action = np.int64(game.plan[k])
+            game.moves[game.numbers[MOVES]] = action
+            game.numbers[MOVES] += 1
+            reward, _, done, dealt = step(
+                game.board, game.slots, action, deal_key, game.numbers[DEALT]
+            )
+            game.numbers[DEALT] += dealt
+            game.reals[SCORE] += reward
+            if done:
+                game.numbers[OVER] = 1
+                return
+        if game.numbers[MOVES] + SLOTS > len(game.moves):
+            return

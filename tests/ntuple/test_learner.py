@@ -1,0 +1,183 @@
+"""Learning online: exact whatever interrupts it, and what it hands out is what was played."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alphatriangle.features.experience import experiences_from_rows
+from alphatriangle.game.state import GameState
+from alphatriangle.ntuple.bit_extract import ByMoves, has_fast_pext
+from alphatriangle.ntuple.layout import SIZE
+from alphatriangle.ntuple.learner import OnlineLearner
+from alphatriangle.ntuple.tables import Tables
+
+DEALS = 40
+
+
+def learner(**more: Any) -> OnlineLearner:
+    return OnlineLearner(Tables.zeros(), **({"seed": 5, "sample": 3} | more))
+
+
+def digest(made: OnlineLearner) -> str:
+    state, found = made.state_dict(), hashlib.sha256()
+    for arrays in (made.tables.state_dict(), state["games"]):
+        for name, array in sorted(arrays.items()):
+            found.update(name.encode() + array.tobytes())
+    return found.hexdigest() + str(state["rounds"])
+
+
+PROGRAM = """
+from tests.ntuple.test_learner import DEALS, digest, learner
+made = learner(copies=2)
+episodes = [e for _ in range(3) for e in made.round(DEALS).episodes]
+print(digest(made), [(e.episode, e.score, e.moves.tolist()) for e in episodes])
+"""
+
+
+def test_another_process_learns_the_same() -> None:
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True
+        )
+        for _ in range(2)
+    ]
+    assert outputs[0].stdout, outputs[0].stderr
+    assert outputs[0].stdout == outputs[1].stdout
+    made = learner(copies=2)
+    for _ in range(3):
+        made.round(DEALS)
+    assert outputs[0].stdout.startswith(digest(made))
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    rounds=st.lists(st.integers(1, DEALS), min_size=1, max_size=4),
+    copies=st.integers(1, 3),
+    data=st.data(),
+)
+def test_interrupted_anywhere_it_goes_on_as_if_never(
+    rounds: list[int], copies: int, data: st.DataObject
+) -> None:
+    whole, made = learner(copies=copies), learner(copies=copies)
+    for deals in rounds:
+        expected, found = whole.round(deals), made.round(deals)
+        assert [(e.episode, e.score, e.moves.tolist()) for e in expected.episodes] == [
+            (e.episode, e.score, e.moves.tolist()) for e in found.episodes
+        ]
+        for name, column in expected.rows.columns().items():
+            assert column.tobytes() == getattr(found.rows, name).tobytes()
+        if data.draw(st.booleans(), label="interrupted"):
+            state, tables = copy.deepcopy((made.state_dict(), made.tables.state_dict()))
+            made = learner(copies=copies)
+            made.tables.load_state_dict(tables)
+            made.load_state_dict(state)
+    assert digest(whole) == digest(made)
+
+
+@pytest.mark.skipif(not has_fast_pext(), reason="this processor has one way only")
+def test_both_ways_of_packing_bits_learn_the_same() -> None:
+    one, other = learner(), learner(way=ByMoves())
+    for made in (one, other):
+        made.round(DEALS)
+    assert digest(one) == digest(other)
+
+
+def test_episodes_and_rows_are_what_was_played() -> None:
+    made = learner(copies=2, first_episode=70)
+    episodes, numbers = [], set()
+    for _ in range(4):
+        result = made.round(200)
+        episodes += result.episodes
+        assert result.deals == 400
+        assert result.games >= len(result.episodes)
+        assert result.evaluations > 10 * result.deals
+        assert 0 < result.value_error < 1
+        rows = result.rows
+        assert 4 * 120 < len(rows) < 4 * 135 + 8
+        assert ((rows.returns >= 0) & (rows.returns <= 1)).all()
+        for row, (_, policy, _) in enumerate(experiences_from_rows(rows)):
+            afterstate = (rows.slots[row] < 0).all()
+            assert list(policy.values()) == ([] if afterstate else [1.0])
+    for episode in episodes:
+        state = GameState(5, episode.episode)
+        for move in episode.moves:
+            assert not state.is_over
+            state.step(int(move))
+        assert state.is_over
+        assert state.score == episode.score
+        numbers.add(episode.episode)
+    assert len(numbers) == len(episodes)
+    assert sorted(numbers)[0] in (70, 71)
+
+
+def test_games_are_given_up_and_said_to_be() -> None:
+    made = learner(max_moves=30)
+    episodes = made.round(400).episodes
+    given_up = [e for e in episodes if e.truncated]
+    assert given_up
+    assert all(len(e.moves) == 30 for e in given_up)
+    assert all(len(e.moves) <= 30 for e in episodes)
+    assert len(made.state_dict()["games"]["history"]) <= 30
+
+
+def test_a_reference_to_the_tables_is_as_good_as_a_copy() -> None:
+    made = learner(copies=2)
+    made.round(DEALS)
+    kept = made.tables.state_dict()
+    copies = {name: array.copy() for name, array in kept.items()}
+    made.round(DEALS)
+    for name, array in kept.items():
+        assert array.tobytes() == copies[name].tobytes()
+        assert array is not getattr(made.tables, name)
+        assert array.tobytes() != getattr(made.tables, name).tobytes()
+
+
+def test_copies_are_put_together_in_their_order() -> None:
+    """The differences that each makes alone, added up in float32."""
+    made = learner(copies=2)
+    made.round(DEALS)
+    base = made.tables.state_dict()
+    played = [made._play(number, DEALS)[0] for number in range(2)]
+    made._put_together([type(p)(*(array.copy() for array in p)) for p in played])
+    for name in ("weights", "errors", "absolute"):
+        first, second = (getattr(p, name) for p in played)
+        expected = first + (second - base[name])
+        assert expected.tobytes() == getattr(made.tables, name).tobytes()
+        assert (first != second).any()
+
+
+def test_it_learns() -> None:
+    made = learner(sample=0)
+    scores = [np.mean([e.score for e in made.round(6000).episodes]) for _ in range(4)]
+    assert scores[-1] > 1.5 * scores[0]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    made, other = learner(copies=2), learner(max_moves=9)
+    made.round(1)
+    with pytest.raises(ValueError, match="saved with 2 copies of the tables, this has 1"):
+        learner().load_state_dict(made.state_dict())
+    long = learner()
+    while len(long.state_dict()["games"]["history"]) <= 9:
+        long.round(1)
+    with pytest.raises(ValueError, match="moves, more than 9"):
+        other.load_state_dict(long.state_dict())
+    tables = Tables.zeros()
+    state = tables.state_dict()
+    with pytest.raises(ValueError, match="tables have"):
+        tables.load_state_dict({k: v for k, v in state.items() if k != "errors"})
+    with pytest.raises(ValueError, match="weights is not an array of float32"):
+        tables.load_state_dict(state | {"weights": np.zeros(SIZE)})
+    with pytest.raises(ValueError, match="weights has shape"):
+        tables.load_state_dict(state | {"weights": np.zeros(SIZE - 1, np.float32)})
+    assert json.dumps(sorted(state))
