@@ -1,0 +1,1 @@
+"""How a run learns: what the training loop asks of a learner, and the two kinds there are."""

@@ -1,0 +1,54 @@
+"""What a run was begun with and keeps: its network, and the settings that games depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Final
+
+from alphatriangle.config import Config
+from alphatriangle.data.records import RunInfo
+from alphatriangle.data.schemas import CheckpointData
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.utils.streams import STREAM_INIT, library_seed
+
+PLAYING: Final = ("search", "env")
+"""What decides how a game of self-play goes."""
+JUDGED: Final = (
+    *PLAYING,
+    "ntuple.play_width",
+    "ntuple.play_leaves",
+    "ntuple.play_simulations",
+    "ntuple.play_inner_width",
+    "stats.gate_simulations",
+)
+"""What decides how a game goes that a candidate for the best is judged by."""
+
+
+def make_network(
+    config: Config, info: RunInfo | None, changed: Container[str] = ()
+) -> NeuralNetwork:
+    """The network. What ``auto`` was decided to mean is kept, unless the setting is ``changed``."""
+    model = config.model
+    asked_for = "model.inference_dtype" in changed or "model.fused_inference" in changed
+    if info is not None and info.inference_dtype is not None and not asked_for:
+        kept = {}
+        if model.inference_dtype == "auto":
+            kept["inference_dtype"] = info.inference_dtype
+        if not info.fused_inference:
+            kept["fused_inference"] = "off"
+        model = model.model_copy(update=kept)
+    return NeuralNetwork(
+        model, config.train.device, seed=library_seed(config.train.seed, STREAM_INIT)
+    )
+
+
+def same_settings(checkpoint: CheckpointData, config: Config, *keys: str) -> bool:
+    """Whether these sections, or fields of sections, are what they were at the checkpoint."""
+    now = config.model_dump(mode="json")
+    for key in keys:
+        section, _, only = key.partition(".")
+        then = checkpoint.config.get(section, {})
+        for name in [only] if only else now[section]:
+            if name in then and then[name] != now[section][name]:
+                return False
+    return True
