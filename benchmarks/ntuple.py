@@ -8,7 +8,8 @@ not measured again.
     python -m benchmarks.ntuple --seconds 60 --effort 32,12,64,3,1 --games 200 --test-seed 5
 
 A variant sets what ``OnlineLearner`` takes, ``deals`` of a round, ``tuples``
-(``p3+lines``: patches of radius 3 and lines), or any field of ``online.Settings``.
+(``p3+lines``: patches of radius 3 and lines), any field of
+``online.Settings``, or ``forget``, the share that the sums behind the rates keep after a round.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
     from alphatriangle.ntuple.tables import Tables
 
     deals = int(settings.pop("deals", DEALS))
+    forget = float(settings.pop("forget", 1.0))
     tables = Tables.zeros()
     ours = {k: v for k, v in settings.items() if k in OnlineLearner.__init__.__annotations__}
     learner = OnlineLearner(tables, seed=seed, **ours)  # type: ignore[arg-type]
@@ -113,6 +115,8 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
             begin = time.process_time()
             played = learner.round(deals)
             learned += played.deals
+            if forget < 1.0:
+                _forget(tables, forget)
             spent += time.process_time() - begin
             curve.append((spent, [e.score for e in played.episodes]))
         newest = np.concatenate([scores for at, scores in curve if at > 0.75 * mark])
@@ -126,6 +130,12 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
     result = {"variant": variant.name, "settings": variant.settings, "seed": seed, "marks": marks}
     kept.write_text(json.dumps(result))
     return result
+
+
+def _forget(tables: Any, share: float) -> None:
+    """Let the rates of temporal coherence forget what was long ago."""
+    share = np.float32(share)
+    tables.errors, tables.absolute = tables.errors * share, tables.absolute * share
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
