@@ -51,14 +51,12 @@ def _value(text: str) -> Any:
         return text
 
 
-def _layout(family: str) -> Any:
+def _kinds(family: str) -> Any:
     from alphatriangle.ntuple import layout
 
     parts = family.split("+")
-    radii = [int(part[1:]) for part in parts if part not in ("lines", "turned")]
-    lines = layout.LINES_OF if "lines" in parts else ()
-    tuples = set().union(*map(layout.patches, radii), lines)
-    return layout.make_layout(tuples, turned="turned" in parts)
+    radii = tuple(sorted((int(part[1:]) for part in parts if part != "lines"), reverse=True))
+    return layout.make_kinds(radii, lines="lines" in parts)
 
 
 def play(weights: Any, effort: str, games: int, seed: int) -> dict[str, float]:
@@ -93,7 +91,9 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
 
     if family := settings.pop("tuples", ""):
         # Before any kernel's module takes its constants from it; kernels of their own.
-        setattr(layout, "LAYOUT", _layout(str(family)))  # noqa: B010
+        kinds = _kinds(str(family))
+        setattr(layout, "KINDS", kinds)  # noqa: B010
+        setattr(layout, "LAYOUT", layout.make_layout(kinds))  # noqa: B010
         setattr(layout, "SIZE", layout.LAYOUT.size)  # noqa: B010
         os.environ["NUMBA_CACHE_DIR"] = str(options.folder.absolute() / f"kernels-{family}")
     from alphatriangle.ntuple.learner import OnlineLearner
