@@ -44,6 +44,7 @@ ROOMS = {
     ],
     "training": [
         "process progress courses",
+        "cluster",
         "play display judging",
         "agent compiling mlflow_description run_plan way_back",
         "from_replica",

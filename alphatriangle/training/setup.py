@@ -23,11 +23,11 @@ from alphatriangle.rl import ExperienceBuffer, Trainer, schedule
 from alphatriangle.rl.schedule import Course
 from alphatriangle.stats import StatsCollector
 from alphatriangle.stats.sinks import Sink, TensorBoardSink
+from alphatriangle.training.cluster.ray_session import named_address
 from alphatriangle.training.courses import saved_course
 from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.play.in_process import InProcessPlay
 from alphatriangle.training.play.ray_play import RayPlay
-from alphatriangle.training.play.ray_session import named_address
 from alphatriangle.training.play.source import PlaySource
 from alphatriangle.training.progress import Progress
 from alphatriangle.training.run_plan import RunPlan

@@ -124,8 +124,8 @@ def test_what_is_no_game_is_refused() -> None:
     player = make(NETWORK, CONFIG, games=1)
     player.add_episodes([7])
     player.play(0, max_rounds=30)
+    small = CONFIG.env.model_copy(update={"max_moves_per_episode": 2})
+    other = make(NETWORK, CONFIG, games=1, env=small)
+    other.adopt(player.games_in_flight())
     with pytest.raises(ValueError, match="other settings"):
-        small = CONFIG.env.model_copy(update={"max_moves_per_episode": 2})
-        other = make(NETWORK, CONFIG, games=1, env=small)
-        other.adopt(player.games_in_flight())
         other.play(0)

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO, Any, Final, NamedTuple
 
-from alphatriangle.training.play import ray_session
+from alphatriangle.training.cluster import ray_session
 from alphatriangle.training.play.messages import (
     Alive,
     Begin,

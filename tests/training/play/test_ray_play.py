@@ -22,10 +22,10 @@ from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult
 from alphatriangle.stats import Event
 from alphatriangle.stats.collector import start_collector_actor
+from alphatriangle.training.cluster.ray_session import own_ray
 from alphatriangle.training.play.in_process import InProcessPlay
 from alphatriangle.training.play.messages import Begin, Play, Result, Weights
 from alphatriangle.training.play.ray_play import RayPlay, WorkersFailedError
-from alphatriangle.training.play.ray_session import own_ray
 from alphatriangle.training.play.supervisor import WorkerPool
 from alphatriangle.training.play.worker import pickle_weights
 from alphatriangle.utils.errors import EvaluationNotFiniteError
