@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from numba.core import caching
 
-from alphatriangle.utils import kernel_cache
+from alphatriangle.utils import kernel_files
 
 PROGRAM = """
 import json, os, resource, sys
@@ -98,10 +98,10 @@ def test_a_damaged_kernel_is_compiled_again_and_whole_again(tmp_path: Path, case
     path = only_file(first.folder)
     content = DAMAGE[case](path.read_bytes())
     if case == "no pickle under a right seal":
-        content = kernel_cache._seal(path.name, b"nonsense") + b"nonsense"
+        content = kernel_files.seal(path.name, b"nonsense") + b"nonsense"
     elif case == "another kernel's file":
-        payload = path.read_bytes()[len(kernel_cache._MAGIC) + 32 :]
-        content = kernel_cache._seal("other.kernel", payload) + payload
+        payload = path.read_bytes()[len(kernel_files._MAGIC) + 32 :]
+        content = kernel_files.seal("other.kernel", payload) + payload
     path.write_bytes(content)
     again = run(tmp_path)
     assert (again.result, again.hits) == (41, 0)
