@@ -43,7 +43,10 @@ def sources_digest() -> str:
     A kernel also depends on tables and helpers of other modules, so that its own file alone does
     not say whether it is still the same.
     """
-    digest = hashlib.sha256(f"{sys.version} {version('numba')}".encode())
+    # Asked of the installation only by those who have not imported it.
+    numba = sys.modules.get("numba")
+    number = version("numba") if numba is None else numba.__version__
+    digest = hashlib.sha256(f"{sys.version} {number}".encode())
     for folder in _KERNEL_SOURCES:
         for path in sorted((_PACKAGE / folder).glob("*.py")):
             digest.update(path.name.encode() + path.read_bytes())
