@@ -137,7 +137,7 @@ class SelfPlay:
     def games_in_flight(self) -> list[Game]:
         """Each of them as it can be played on by anybody, its search begun anew."""
         lanes = np.flatnonzero(self._lanes.episode >= 0)
-        return [take_game(self._lanes, g) for g in lanes] + self._homeless
+        return [take_game(self._lanes, int(g)) for g in lanes] + self._homeless
 
     def _take_in(self) -> None:
         """Homeless games take the free lanes."""

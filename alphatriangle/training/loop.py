@@ -43,6 +43,7 @@ class TrainingLoop:
         self._changed = False
         self._is_torn = False
         self._is_fenced = False
+        self._play_problem: str | None = None
         self._speed = _Speed()
         self._machine = _every_second(lambda: machine_line(parts.data.paths.run))
         # A save that waits for the replica shows since when.
@@ -166,6 +167,8 @@ class TrainingLoop:
             self._absorb(result)
             failpoint("train.rows")
         self._show()
+        if self.parts.play.take_wish_to_save() and self._changed:
+            self._save(is_best=False)
         return self._rows_missing()
 
     def _absorb(self, result: PlayResult) -> None:
@@ -338,6 +341,13 @@ class TrainingLoop:
         gate = p.gating.gate
         view.best_step, view.best_score = gate.best_step, gate.best_mean
         view.candidate_step = gate.candidate_step
+        view.workers = p.play.facts()
+        if p.play.problem != self._play_problem:
+            if view.problem == self._play_problem:
+                view.problem = None
+            self._play_problem = p.play.problem
+        if view.problem is None:
+            view.problem = self._play_problem
         if p.gating.problem and view.problem is None:
             view.problem = p.gating.problem
         if p.data.upload_error and view.problem is None:

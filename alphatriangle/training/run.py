@@ -267,7 +267,7 @@ def _prepare(
             compile_self_play(config)
     failpoint("start.warm")
     if workers > 0:
-        with display.phase(f"starting Ray with {workers} self-play worker(s)"):
+        with display.phase(setup.starting_words(workers)):
             while not play.wait_until_ready(0.2):
                 stop.check()
     progress = Progress()

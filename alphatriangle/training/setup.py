@@ -58,16 +58,20 @@ class Parts:
 
 
 def worker_count(config: Config) -> int:
-    """Self-play processes: as configured, or cores - 1, at least 1."""
-    wanted = config.train.num_workers
-    return max(core_count() - 1, 1) if wanted < 0 else wanted
+    """Self-play processes: as configured, or cores - 1 within the bounds configured. In a cluster
+    that are not configured it is the cluster that decides: see :func:`make_play`."""
+    train = config.train
+    if train.num_workers >= 0:
+        return train.num_workers
+    return min(max(core_count() - 1, train.min_workers), train.max_workers)
 
 
 def thread_count(config: Config, info: RunInfo | None, changed: Container[str] = ()) -> int:
     """torch threads of the training process: as configured, as before, or the cores left over.
 
     In-process runs keep the number they began with, because it decides the order of sums, until
-    something else is asked for: ``changed`` are settings that are not those of before.
+    something else is asked for: ``changed`` are settings that are not those of before. With workers
+    in a cluster it begins with all cores and follows from those that come to this machine.
     """
     if config.train.num_threads:
         return config.train.num_threads
@@ -75,7 +79,18 @@ def thread_count(config: Config, info: RunInfo | None, changed: Container[str] =
     asked_for = "train.num_threads" in changed or "train.num_workers" in changed
     if workers == 0:
         return info.num_threads if info and info.num_threads and not asked_for else core_count()
+    return core_count() if named_address() else threads_beside(workers)
+
+
+def threads_beside(workers: int) -> int:
+    """Cores of this machine that so many workers leave, at least 1."""
     return max(core_count() - workers, 1)
+
+
+def cpus_of_training(config: Config) -> int:
+    """What the learner, and the gate's games where there are cores enough, need of a node."""
+    gate = 1 if config.stats.gate_games and core_count() > 2 else 0
+    return max(config.train.num_threads, 1) + gate
 
 
 def make_network(
@@ -232,11 +247,35 @@ def make_sinks(config: Config, data: DataManager) -> list[Sink]:
 
 
 def make_play(network: NeuralNetwork, config: Config, workers: int, log: Path) -> PlaySource:
-    """Self-play in this process or in so many Ray workers, which begin to start.
+    """Self-play in this process or in Ray workers, which begin to start: so many; in a cluster as
+    many as are configured, or all that it has a CPU for.
 
     Raises:
         WorkersFailedError: no Ray can be started or reached.
     """
     if workers == 0:
         return InProcessPlay(network, config)
-    return RayPlay(network, config, workers, address=named_address(), log=log)
+    address = named_address()
+    if address is None:
+        return RayPlay(network, config, workers, log=log)
+
+    def follow(own_workers: int) -> None:
+        if not config.train.num_threads:
+            torch.set_num_threads(threads_beside(own_workers))
+
+    return RayPlay(
+        network,
+        config,
+        None if config.train.num_workers < 0 else workers,
+        address=address,
+        reserve=cpus_of_training(config),
+        log=log,
+        on_own_workers=follow,
+    )
+
+
+def starting_words(workers: int) -> str:
+    """What starting self-play is called."""
+    if (address := named_address()) is not None:
+        return f"joining the Ray at {address}"
+    return f"starting Ray with {workers} self-play worker(s)"

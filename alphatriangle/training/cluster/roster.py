@@ -6,7 +6,6 @@ by :meth:`Roster.calls` and their answers are brought to :meth:`Roster.answered`
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -238,8 +237,3 @@ def _why(error: BaseException) -> str:
     if missing:
         return f"the package is not there ({missing[-1]})"
     return (named or lines or [type(error).__name__])[-1]
-
-
-def by_clock() -> float:
-    """The clock of everything here."""
-    return time.monotonic()

@@ -89,6 +89,7 @@ class View:
     saving: int | None = None  # step of the save in flight
     uploads_waiting: int = 0  # files that MLflow has not been given
     replica: ReplicaStatus | None = None  # the copy elsewhere
+    workers: dict[str, Any] | None = None  # of self-play; None without any
     problem: str | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -173,6 +174,8 @@ def plain_line(view: View) -> str:
     parts.append(f"saved: {view.persistence}")
     if view.replica is not None:
         parts.append(f"replica: {view.replica.text}")
+    if view.workers and len(view.workers.get("nodes", ())) > 1:
+        parts.append(f"workers: {workers_line(view.workers)}")
     if view.problem:
         parts.append(f"PROBLEM: {view.problem}")
     return " | ".join(parts)
@@ -203,6 +206,7 @@ def facts(view: View) -> dict[str, Any]:
         "saving_step": view.saving,
         "uploads_waiting": view.uploads_waiting,
         "replica": None if view.replica is None else view.replica.as_dict(),
+        "workers": view.workers,
         "problem": view.problem,
     }
 
@@ -258,6 +262,8 @@ def panel(view: View) -> RenderableType:
         table.add_row("search", _search_line(view.health))
     if view.shares:
         table.add_row("time", _shares_line(view.shares))
+    if view.workers and "wanted" in view.workers:
+        table.add_row("workers", Text(workers_line(view.workers)))
     table.add_row("replay", f"{view.buffer_rows:,} of {view.buffer_capacity:,} rows")
     table.add_row("saved", view.persistence)
     if view.saved is not None:
@@ -271,6 +277,24 @@ def panel(view: View) -> RenderableType:
     return Group(
         title, table, Text("Ctrl-C saves and stops; the same command goes on.", style="dim")
     )
+
+
+def workers_line(workers: dict[str, Any]) -> str:
+    """How many there are of how many, where, how fast, and who waits for whom."""
+    parts = [f"{workers['running']} of {workers['wanted']} play"]
+    if len(workers["nodes"]) > 1:
+        where = ", ".join(f"{node['name']} {node['running']}" for node in workers["nodes"])
+        parts[0] += f" ({where})"
+    if workers["pending"]:
+        parts.append(f"{workers['pending']} starting")
+    parts.append(f"{workers['rows_per_second']:,.0f} rows/s")
+    if workers["weights_age"] is not None:
+        parts.append(f"weights {workers['weights_age']:.0f} s old")
+    waiting = {"rows": "training waits for rows or trains", "training": "they wait for training"}
+    parts.append(waiting.get(workers["waits_for"], "nobody plays"))
+    if workers["replaced"]:
+        parts.append(f"{workers['replaced']} replaced, last {workers['last_replaced']}")
+    return ", ".join(parts)
 
 
 def _spark(view: View, curve: str) -> str:
