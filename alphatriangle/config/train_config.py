@@ -50,6 +50,9 @@ class TrainConfig(Section):
     """Of a GPU, for each worker that does not compute on the CPU."""
     package_travels: Irrelevant[bool] = False
     """In a cluster: bring this package to its nodes, which then need only its dependencies."""
+    cluster_patience_seconds: Irrelevant[float] = Field(default=180.0, ge=0.0)
+    """For so long training looks for a cluster that it has lost; then it ends. What it has learned
+    is saved before."""
     games_per_worker: Live[int] = Field(default=128, ge=1, le=65_536)
     """Games that one worker plays in lockstep: the rows of one network call."""
     worker_update_freq_steps: Live[int] = Field(default=5, ge=1)

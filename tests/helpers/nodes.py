@@ -171,6 +171,12 @@ class Node(_Holder):
                 env=self.environ(**environment),
             )
 
+    def signal(self, process: subprocess.Popen[str], number: signal.Signals) -> None:
+        """To a command that was started on this node, which is a child of what entered it."""
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        for pid in children.read_text().split():
+            os.kill(int(pid), number)
+
     def lay_over(self, original: Path, other: Path) -> None:
         """On this node, ``original`` is what ``other`` is."""
         self.run("mount", "--bind", str(other), str(original))
@@ -208,7 +214,7 @@ class Nodes:
     """The machines and the switch between them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._switch = _Holder("-n", "-p")
         self._count = 0
         self.alive: dict[str, Node] = {}
@@ -218,7 +224,7 @@ class Nodes:
     def add(self, name: str) -> Node:
         """A machine that runs nothing yet."""
         self._count += 1
-        node = self.alive[name] = Node(name, self._count, self._switch, self._folder)
+        node = self.alive[name] = Node(name, self._count, self._switch, self.folder)
         return node
 
     def lose(self, node: Node) -> None:

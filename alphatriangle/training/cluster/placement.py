@@ -37,7 +37,8 @@ def room_for_workers(
 
 def wanted_workers(spots: Iterable[Spot], fixed: int | None, least: int, most: int) -> int:
     """``fixed``, or where that is None all that there is room for, from ``least`` to ``most``."""
-    return min(max(sum(spot.room for spot in spots), least), most) if fixed is None else fixed
+    room = sum(max(spot.room, spot.placed) for spot in spots)
+    return min(max(room, least), most) if fixed is None else fixed
 
 
 def places(spots: Iterable[Spot], wanted: int) -> list[str]:

@@ -26,6 +26,7 @@ _AGAIN_SECONDS: Final = 30.0
 _KERNELS_SECONDS: Final = 20.0
 _DEATHS_IN_A_ROW: Final = 3
 _LEFT_OUT_SECONDS: Final = 600.0
+_LONGEST_REASON: Final = 200
 
 
 @dataclass
@@ -117,8 +118,9 @@ class Roster:
             answer = ray.get(call)
         except (RayError, ImportError, AttributeError) as e:
             # What another version of the package sends may not be understood here.
+            state: State = "refused" if call is node.hello else "silent"
             self._drop_agent(node)
-            self._set(node, "refused", _why(e), now)
+            self._set(node, state, why(e), now)
             return
         if call is node.hello:
             node.hello, node.beat_at = None, now
@@ -184,7 +186,7 @@ class Roster:
             if waited > _HELLO_SECONDS:
                 self._drop_agent(node)
                 self._set(node, "refused", node.reason, now)
-        elif node.state == "refused" and waited > _AGAIN_SECONDS:
+        elif node.agent is None and waited > _AGAIN_SECONDS:
             # Somebody may have put it right.
             self._greet(node, now)
         elif node.state == "left out" and waited > _LEFT_OUT_SECONDS:
@@ -220,7 +222,7 @@ class Roster:
         actor = ray.remote(NodeAgent).options(num_cpus=0, scheduling_strategy=there)
         node.agent = actor.remote()
         node.hello = node.agent.hello.remote()
-        self._set(node, "joining", node.reason, now)
+        node.since = now
 
     def _drop_agent(self, node: Node) -> None:
         node.agent = node.hello = node.beat = node.kernels = None
@@ -229,11 +231,11 @@ class Roster:
         node.state, node.reason, node.since = state, reason, now
 
 
-def _why(error: BaseException) -> str:
-    """One line; of an error that came as the text of a traceback, its last line."""
+def why(error: BaseException) -> str:
+    """One line of an error; of one that came as the text of a traceback, its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "Error: " in line and not line.startswith("File ")]
     missing = [line for line in named if "ModuleNotFoundError" in line]
     if missing:
         return f"the package is not there ({missing[-1]})"
-    return (named or lines or [type(error).__name__])[-1]
+    return (named or lines or [type(error).__name__])[-1][:_LONGEST_REASON]

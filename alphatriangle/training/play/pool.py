@@ -51,6 +51,7 @@ _PATIENCE_SECONDS: Final = 8.0
 """Before something that is missing is called a problem."""
 _REFUSED_SECONDS: Final = 20.0
 _SPEED_SECONDS: Final = 15.0
+_LONGEST_REASON: Final = 300
 _WEIGHTS_BYTES_PER_SECOND: Final = 200e6
 """What a cluster's copies of the weights may take of this machine's network."""
 
@@ -521,4 +522,5 @@ def reason_of(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     # An error of the constructor comes as the text of a traceback, whose last line says what.
-    return f"{lines[0]} {lines[-1]}" if "Traceback" in str(error) else lines[0]
+    said = f"{lines[0]} {lines[-1]}" if "Traceback" in str(error) else lines[0]
+    return said[:_LONGEST_REASON]

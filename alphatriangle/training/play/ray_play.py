@@ -42,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 _WAIT_SECONDS: Final = 0.5
 _LOST_IN_A_ROW: Final = 5
-_PATIENCE_SECONDS: Final = 180.0
-"""A cluster that has been lost is looked for so long."""
 _LONGEST_PAUSE: Final = 15.0
 _HEAD_SILENT_SECONDS: Final = 10.0
 _MOST_GAME_BYTES: Final = 64 << 20
@@ -89,6 +87,7 @@ class RayPlay:
         self._update_steps = config.train.worker_update_freq_steps
         self._log = log
         self._is_cluster = address is not None
+        self._patience = config.train.cluster_patience_seconds
         train = config.train
         games = train.games_per_worker
         # Half a row a lane: short calls, so that new weights and results travel soon.
@@ -352,7 +351,7 @@ class RayPlay:
         """A Ray of our own has no reason to be away; a cluster may come back."""
         assert self._lost_since is not None
         if self._is_cluster:
-            return now - self._lost_since > _PATIENCE_SECONDS
+            return now - self._lost_since > self._patience
         return self._lost_in_a_row >= _LOST_IN_A_ROW
 
     def state_dict(self) -> dict[str, Any]:
