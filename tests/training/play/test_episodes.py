@@ -1,0 +1,80 @@
+"""The books of episodes: nothing is forgotten, nothing is counted twice, a million cost little."""
+
+from __future__ import annotations
+
+import pickle
+import time
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alphatriangle.training.play.episodes import GamesAtHome, OpenEpisodes, open_episodes
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "close", "rows"]),
+        st.lists(st.integers(0, 60), unique=True, max_size=8),
+        st.integers(1, 9),
+    ),
+    max_size=25,
+)
+
+
+@given(ACTIONS)
+def test_the_books_are_a_set_and_a_map(actions: list[tuple[str, list[int], int]]) -> None:
+    books, model = OpenEpisodes(), {}
+    for what, episodes, rows in actions:
+        if what == "add":
+            books.add(episodes)
+            model |= dict.fromkeys(episodes, 0)
+        elif what == "close":
+            books.close(episodes)
+            for episode in episodes:
+                model.pop(episode, None)
+        else:
+            books.set_rows(np.array([[e, rows] for e in episodes], np.int64).reshape(-1, 2))
+            model |= {episode: rows for episode in episodes if episode in model}
+        again = OpenEpisodes()
+        again.load_state_dict(pickle.loads(pickle.dumps(books.state_dict())))
+        for copy in (books, again):
+            assert copy.numbers().tolist() == sorted(model)
+            assert len(copy) == len(model)
+            assert dict(copy.rows().tolist()) == {e: n for e, n in model.items() if n}
+
+
+def test_a_thousand_workers_of_512_games_cost_little() -> None:
+    """Of the two episodes and a half that a worker has for each game, every tenth has finished."""
+    out = 1000 * 512 * 5 // 2
+    books = OpenEpisodes()
+    books.add(np.arange(out))
+    rng = np.random.default_rng(1)
+    books.close(rng.choice(out, out // 10, replace=False).tolist())
+    begin = time.process_time()
+    state = books.state_dict()
+    assert time.process_time() - begin < 0.25
+    assert len(pickle.dumps(state)) < 200_000
+
+
+def test_states_of_before_are_read() -> None:
+    numbers, rows = open_episodes(
+        {"next_episode": 9, "unfinished": np.array([3, 5]), "games": None}
+    )
+    assert numbers.tolist() == [3, 5]
+    assert rows == {}
+
+
+def test_games_at_home_are_kept_while_they_are_the_newest() -> None:
+    home = GamesAtHome()
+    home.put(b"first", [1, 2, 3])
+    home.put(b"second", [2, 4])
+    assert home.homes_of([1, 2, 5]) == [(b"first", [1]), (b"second", [2])]
+    home.drop([2, 4])
+    assert home.packed == [b"first"]
+    assert home.homes_of([2, 4]) == []
+    home.drop([1])
+    assert home.homes() == [(b"first", [3])]
+    home.put(b"third", [3])
+    assert home.packed == [b"third"]
+    home.put(b"nothing", [])
+    assert home.packed == [b"third"]
