@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, Final, NamedTuple
 
 from alphatriangle.training.cluster.census import NodeFacts
 from alphatriangle.training.cluster.placement import (
@@ -25,7 +21,14 @@ from alphatriangle.training.cluster.placement import (
     wanted_workers,
 )
 from alphatriangle.training.cluster.roster import Node, Roster
-from alphatriangle.training.play.episodes import GamesAtHome
+from alphatriangle.training.play.actors import (
+    Reaper,
+    Seat,
+    Worker,
+    back_off,
+    reason_of,
+    start_actor,
+)
 from alphatriangle.training.play.messages import (
     AtHome,
     Begin,
@@ -35,23 +38,19 @@ from alphatriangle.training.play.messages import (
     Status,
     Weights,
 )
+from alphatriangle.training.play.stock import Stock
 from alphatriangle.training.play.worker import Orders, SelfPlayWorker
 from alphatriangle.utils.errors import NotFiniteError
 
-# A call may take so long, or so many times as long as the longest of that worker's before: the
-# first of a process may compile.
-_CALL_SECONDS: Final = 600.0
-_CALL_TIMES: Final = 20.0
-_START_SECONDS: Final = 180.0
 _HOME_SECONDS: Final = 60.0
+_GET_SECONDS: Final = 30.0
+"""For what is said to be there."""
 _DEATHS_PER_WORKER: Final = 3
 _ERRORS_IN_A_ROW: Final = 3
-_LONGEST_BACK_OFF: Final = 30.0
 _PATIENCE_SECONDS: Final = 8.0
 """Before something that is missing is called a problem."""
 _REFUSED_SECONDS: Final = 20.0
 _SPEED_SECONDS: Final = 15.0
-_LONGEST_REASON: Final = 300
 _WEIGHTS_BYTES_PER_SECOND: Final = 200e6
 """What a cluster's copies of the weights may take of this machine's network."""
 
@@ -62,37 +61,6 @@ class WorkersFailedInARowError(RuntimeError):
     """No worker has answered for too many deaths, or there is no node for any."""
 
 
-class _Worker:
-    """One actor, from its start to its end."""
-
-    def __init__(self, index: int, node: str, handle: Any, now: float) -> None:
-        self.index = index
-        self.node = node
-        self.handle = handle
-        self.call: Any = handle.hello.remote()
-        self.kind: Literal["hello", "play", "games"] = "hello"
-        self.call_since = now
-        self.longest_call = 0.0
-        self.episodes: set[int] = set()  # given and not finished
-        self.known_rows: dict[int, int] = {}  # of episodes given, when they were
-        self.flying: Any = np.empty((0, 2), np.int64)
-        self.process_id: int | None = None
-        self.arithmetic = ""
-        self.home_at = now
-        self.weights_at: float | None = None  # when what it plays with was the newest
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it has said so."""
-        return self.process_id is not None
-
-    def limit(self) -> float:
-        """Seconds that its call may take."""
-        if self.kind == "play":
-            return max(_CALL_SECONDS, _CALL_TIMES * self.longest_call)
-        return _START_SECONDS if self.kind == "hello" else _HOME_SECONDS / 2
-
-
 class WorkerPool:
     """Keeps as many workers as are wanted and have a place, and keeps them busy."""
 
@@ -101,10 +69,7 @@ class WorkerPool:
         self._say = say
         self._roster = roster
         self._is_own = begin.address is None
-        self._stock: deque[int] = deque()
-        self._homeless: deque[tuple[bytes, list[int]]] = deque()
-        self._home = GamesAtHome()
-        self._known_rows: dict[int, int] = {}  # of episodes that nobody plays at the moment
+        self._stock = Stock()
         self._rows_wanted = 0
         self._rows_played = 0
         self._newest: Weights | None = None
@@ -114,7 +79,7 @@ class WorkerPool:
         self._weights_at = self._weights_put_at = 0.0
         self._deaths_in_a_row = 0
         self._errors_in_a_row = 0
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._not_before = 0.0  # back-off
         self._wanted = begin.workers or 0
         self._seat: Any = None
@@ -122,8 +87,7 @@ class WorkerPool:
         self._began = self._well_at = time.monotonic()
         self._speed: deque[tuple[float, int]] = deque([(self._began, 0)])
         self._head_silent = 0.0
-        self._to_kill: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._kill, name="reaper", daemon=True).start()
+        self._reaper = Reaper()
 
     @property
     def is_busy(self) -> bool:
@@ -136,11 +100,9 @@ class WorkerPool:
             case Weights():
                 self._newest, self._newest_at = message, time.monotonic()
             case AtHome(games, rows):
-                self._known_rows.update(rows)
-                for packed, inside in games:
-                    self._home.put(packed, inside)
+                self._stock.know(games, rows)
             case Play(episodes, rows):
-                self._give_back(episodes)
+                self._stock.put(episodes)
                 self._rows_wanted = rows
                 # Training has compiled what it needs.
                 self._roster.give_kernels()
@@ -170,7 +132,7 @@ class WorkerPool:
             self._fail_all(node, f"its node is silent: {node.reason}")
         self._place(now)
         self._launch(now)
-        calls: dict[Any, _Worker | Node | None] = dict(self._roster.calls())
+        calls: dict[Any, Worker | Node | None] = dict(self._roster.calls())
         calls |= {w.call: w for w in self._workers.values() if w.call is not None}
         if self._seat_call is not None:
             calls[self._seat_call] = None
@@ -181,7 +143,7 @@ class WorkerPool:
         ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0) if ready else ([], [])
         for call in ready:
             who = calls[call]
-            if isinstance(who, _Worker):
+            if isinstance(who, Worker):
                 self._answered(who)
             elif who is not None:
                 self._roster.answered(call, time.monotonic())
@@ -194,14 +156,14 @@ class WorkerPool:
         # Whoever has answered plays on while the caller does other things, or waits for messages.
         self._launch(time.monotonic())
 
-    def _answered(self, worker: _Worker) -> None:
+    def _answered(self, worker: Worker) -> None:
         import ray
         from ray.exceptions import RayError
 
         if self._workers.get(worker.index) is not worker:
             return
         try:
-            answer = ray.get(worker.call, timeout=_HOME_SECONDS / 2)
+            answer = ray.get(worker.call, timeout=_GET_SECONDS)
         except RayError as e:
             # A dead worker is a dead worker, whatever Ray calls it.
             self._failed(worker, e)
@@ -212,7 +174,7 @@ class WorkerPool:
             worker.process_id, worker.arithmetic = answer
             return
         if kind == "games":
-            self._home.put(answer[0], worker.episodes.intersection(answer[1]))
+            self._stock.came_home(answer[0], worker.episodes.intersection(answer[1]))
             self._leave(worker)
             return
         self._deaths_in_a_row = self._errors_in_a_row = 0
@@ -220,9 +182,9 @@ class WorkerPool:
         worker.longest_call = max(worker.longest_call, took)
         worker.episodes.difference_update(answer.episodes)
         worker.flying = answer.flying
-        self._home.drop(answer.episodes)
+        self._stock.finished(answer.episodes)
         if answer.games is not None:
-            self._home.put(answer.games, answer.games_of)
+            self._stock.came_home(answer.games, answer.games_of)
         self._rows_played += answer.rows
         self._say(
             Result(
@@ -278,16 +240,16 @@ class WorkerPool:
         if self._is_own or self._seat is not None or own is None or own.state != "ready":
             return
         if self._begin.reserve > 0:
-            self._seat = _start_actor(_Seat, own.id, num_cpus=self._begin.reserve)
+            self._seat = start_actor(Seat, own.id, num_cpus=self._begin.reserve)
             self._seat_call = self._seat.taken.remote()
 
     def _start(self, node: str, now: float) -> None:
         index = next(i for i in range(len(self._workers) + 1) if i not in self._workers)
         options = {"num_cpus": 1, "num_gpus": self._begin.gpu_share}
-        handle = _start_actor(
+        handle = start_actor(
             SelfPlayWorker, node, self._begin.config, self._begin.device, **options
         )
-        self._workers[index] = _Worker(index, node, handle, now)
+        self._workers[index] = Worker(index, node, handle, now)
 
     def _check_nodes(self, now: float) -> None:
         """Nobody can play when every node is refused."""
@@ -304,8 +266,7 @@ class WorkerPool:
         for worker in self._idle(now):
             node = self._roster.nodes.get(worker.node)
             if node is not None and node.facts.is_draining:
-                worker.kind, worker.call_since = "games", now
-                worker.call = worker.handle.games.remote()
+                worker.begin_call("games", worker.handle.games.remote(), now)
         in_flight = sum(w.call is not None and w.kind == "play" for w in self._workers.values())
         for worker in self._idle(now):
             planned = self._rows_played + in_flight * self._begin.call_rows
@@ -313,28 +274,28 @@ class WorkerPool:
                 return
             if not self._roster.is_ready_to_play(worker.node):
                 continue
-            worker.kind, worker.call_since, worker.weights_at = "play", now, self._weights_at
-            worker.call = worker.handle.play.remote(self._orders(worker, now), self._weights)
+            call = worker.handle.play.remote(self._orders(worker, now), self._weights)
+            worker.begin_call("play", call, now)
+            worker.weights_at = self._weights_at
             in_flight += 1
 
-    def _idle(self, now: float) -> Iterator[_Worker]:
+    def _idle(self, now: float) -> Iterator[Worker]:
         return (w for w in [*self._workers.values()] if w.call is None and w.is_running)
 
-    def _orders(self, worker: _Worker, now: float) -> Orders:
-        most = self._begin.worker_episodes
-        homes, fresh = [], []
-        while self._homeless and len(worker.episodes) + len(self._homeless[0][1]) <= most:
-            homes.append(self._homeless.popleft())
-            worker.episodes.update(homes[-1][1])
-        while self._stock and len(worker.episodes) < most:
-            fresh.append(self._stock.popleft())
-            worker.episodes.add(fresh[-1])
-        given = [*fresh, *(e for _, episodes in homes for e in episodes)]
-        known = {e: self._known_rows.pop(e) for e in given if e in self._known_rows}
-        worker.known_rows |= known
+    def _orders(self, worker: Worker, now: float) -> Orders:
+        given = self._stock.take(self._begin.worker_episodes - len(worker.episodes))
+        worker.episodes.update(given.all_episodes)
+        worker.known_rows |= given.rows
         is_due = now - worker.home_at > _HOME_SECONDS
         worker.home_at = now if is_due else worker.home_at
-        return Orders(fresh, known, homes, self._version, self._begin.call_rows, is_due)
+        return Orders(
+            given.episodes,
+            given.rows,
+            given.homes,
+            self._version,
+            self._begin.call_rows,
+            is_due,
+        )
 
     def _put_weights(self, now: float) -> bool:
         """Let the newest weights be at hand; not more often than the network can carry them."""
@@ -356,7 +317,7 @@ class WorkerPool:
             self._forget(worker)
             self._say(Replaced(worker.index, node.facts.name, reason))
 
-    def _failed(self, worker: _Worker, error: Exception) -> None:
+    def _failed(self, worker: Worker, error: Exception) -> None:
         """Take the episodes back and make room for another actor."""
         from ray.exceptions import RayTaskError
 
@@ -380,40 +341,18 @@ class WorkerPool:
         self._not_before = now + back_off(self._deaths_in_a_row - 1)
         self._say(Replaced(worker.index, name, reason))
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: Worker) -> None:
         self._leave(worker)
         if self._is_own and worker.process_id is not None:
             # One that hangs does not hear that it is to end.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.process_id, 9)
 
-    def _leave(self, worker: _Worker) -> None:
+    def _leave(self, worker: Worker) -> None:
         """It ends; others play its episodes on."""
-        self._to_kill.put(worker.handle)
+        self._reaper.kill(worker.handle)
         del self._workers[worker.index]
-        rows = worker.known_rows | dict(worker.flying.tolist())
-        self._known_rows |= {e: n for e, n in rows.items() if e in worker.episodes and n > 0}
-        self._give_back(sorted(worker.episodes))
-
-    def _give_back(self, episodes: list[int]) -> None:
-        """Somebody is to play these: the games at home first."""
-        homes = self._home.homes_of(episodes)
-        self._homeless.extend(homes)
-        known = {e for _, inside in homes for e in inside}
-        rest = [e for e in episodes if e not in known]
-        if rest and self._stock and rest[0] < self._stock[0]:
-            self._stock.extendleft(reversed(rest))
-        else:
-            self._stock.extend(rest)
-
-    def _kill(self) -> None:
-        """On a thread of its own: a head that does not answer must keep nobody waiting."""
-        import ray
-
-        while True:
-            handle = self._to_kill.get()
-            with contextlib.suppress(Exception):
-                ray.kill(handle)
+        self._stock.put(sorted(worker.episodes), worker.rows())
 
     # What there is to say of them
 
@@ -487,40 +426,5 @@ class WorkerPool:
         return self._roster.nodes[node].facts.name if node in self._roster.nodes else "a lost node"
 
 
-class _Seat:
-    """Holds CPUs of a node while training lasts."""
-
-    def taken(self) -> None:
-        """It has them."""
-
-
-def _start_actor(kind: type, node: str, *arguments: Any, **options: Any) -> Any:
-    """On this node or nowhere."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    there = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(kind).options(scheduling_strategy=there, **options).remote(*arguments)
-
-
 def _named(node: Node) -> str:
     return f"{node.facts.name} is {node.state}: {node.reason}"
-
-
-def back_off(failures: int) -> float:
-    """Seconds to wait before trying again after so many failures before the last: none at first."""
-    return 0.0 if failures <= 0 else min(2.0 ** (failures - 1), _LONGEST_BACK_OFF)
-
-
-def reason_of(error: BaseException) -> str:
-    """One line that says what happened."""
-    from ray.exceptions import RayTaskError
-
-    if isinstance(error, RayTaskError):
-        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    # An error of the constructor comes as the text of a traceback, whose last line says what.
-    said = f"{lines[0]} {lines[-1]}" if "Traceback" in str(error) else lines[0]
-    return said[:_LONGEST_REASON]

@@ -25,6 +25,7 @@ from typing import IO, Any, Final, NamedTuple
 from alphatriangle.training.cluster import identity, ray_session
 from alphatriangle.training.cluster.census import Census, NodeFacts, look, own_node
 from alphatriangle.training.cluster.roster import Roster
+from alphatriangle.training.play.actors import reason_of
 from alphatriangle.training.play.messages import (
     Begin,
     Ended,
@@ -36,7 +37,7 @@ from alphatriangle.training.play.messages import (
     receive,
     send,
 )
-from alphatriangle.training.play.pool import WorkerPool, WorkersFailedInARowError, reason_of
+from alphatriangle.training.play.pool import WorkerPool, WorkersFailedInARowError
 from alphatriangle.utils.errors import NotFiniteError
 from alphatriangle.utils.kernel_files import kernels_here
 

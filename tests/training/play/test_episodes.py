@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphatriangle.training.play.episodes import GamesAtHome, OpenEpisodes, open_episodes
+from alphatriangle.training.play.stock import Portion, Stock
 
 ACTIONS = st.lists(
     st.tuples(
@@ -78,3 +79,25 @@ def test_games_at_home_are_kept_while_they_are_the_newest() -> None:
     assert home.packed == [b"third"]
     home.put(b"nothing", [])
     assert home.packed == [b"third"]
+
+
+def test_what_a_worker_leaves_is_played_by_the_next_from_where_it_was() -> None:
+    stock = Stock()
+    stock.put([0, 1, 2, 3, 4, 5])
+    assert stock.take(4) == Portion([0, 1, 2, 3], [], {})
+    stock.came_home(b"games", [0, 1, 2])
+    stock.finished([1])
+    # It dies: two games are at home, one of them older than its rows, and one had only begun.
+    stock.put([0, 2, 3], {0: 0, 2: 7, 3: 2})
+    taken = stock.take(3)
+    assert taken == Portion([3], [(b"games", [0, 2])], {2: 7, 3: 2})
+    assert sorted(taken.all_episodes) == [0, 2, 3]
+    assert stock.take(9) == Portion([4, 5], [], {})
+
+
+def test_many_games_go_to_a_worker_with_little_room() -> None:
+    stock = Stock()
+    stock.know([(b"games", list(range(40)))], {7: 3})
+    stock.put(list(range(40)))
+    assert stock.take(0).all_episodes == []
+    assert stock.take(1) == Portion([], [(b"games", list(range(40)))], {7: 3})
