@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,24 +28,27 @@ class OpenEpisodes:
             return
         numbers = np.asarray(episodes, np.int64)
         self._reach(int(numbers.min()), int(numbers.max()) + 1)
-        self._open[numbers - self._first] = True
-        self._rows[numbers - self._first] = 0
-        self._count = int(np.count_nonzero(self._open))
+        places = np.unique(numbers - self._first)
+        self._count += len(places) - int(np.count_nonzero(self._open[places]))
+        self._open[places] = True
+        self._rows[places] = 0
 
     def close(self, episodes: Sequence[int]) -> None:
         """These are finished."""
         if len(episodes) == 0:
             return
-        known = self._known(np.asarray(episodes, np.int64))
-        self._count -= int(np.count_nonzero(self._open[known - self._first]))
-        self._open[known - self._first] = False
-        self._rows[known - self._first] = 0
+        places = np.unique(np.asarray(episodes, np.int64)) - self._first
+        places = places[(places >= 0) & (places < len(self._open))]
+        self._count -= int(np.count_nonzero(self._open[places]))
+        self._open[places] = False
+        self._rows[places] = 0
 
     def set_rows(self, flying: npt.NDArray[np.int64]) -> None:
         """[K, 2] of episodes that are out: how many rows they have handed out."""
-        known = np.isin(flying[:, 0], self._known(flying[:, 0]))
-        numbers, rows = flying[known, 0] - self._first, flying[known, 1]
-        self._rows[numbers] = np.where(self._open[numbers], rows, 0)
+        places = flying[:, 0] - self._first
+        known = (places >= 0) & (places < len(self._open))
+        places = places[known]
+        self._rows[places] = np.where(self._open[places], flying[known, 1], 0)
 
     def numbers(self) -> npt.NDArray[np.int64]:
         """All that are out, ascending."""
@@ -58,28 +60,27 @@ class OpenEpisodes:
         return np.stack([which + self._first, self._rows[which].astype(np.int64)], axis=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, in little room."""
+        """All of it, in little room and soon: a save waits for it."""
         which = np.flatnonzero(self._open)
         begin, end = (int(which[0]), int(which[-1]) + 1) if len(which) else (0, 0)
+        rows = self._rows[begin:end]
+        counts = rows[rows > 0]
+        small = counts.max(initial=0) < 256
         return {
             "first": self._first + begin,
             "count": end - begin,
-            "open": zlib.compress(np.packbits(self._open[begin:end]).tobytes(), 1),
-            "rows": zlib.compress(self._rows[begin:end].tobytes(), 1),
+            "open": np.packbits(self._open[begin:end]),
+            "has_rows": np.packbits(rows > 0),
+            "rows": counts.astype(np.uint8) if small else counts,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` returned."""
         count, self._first = int(state["count"]), int(state["first"])
-        bits = np.frombuffer(zlib.decompress(state["open"]), np.uint8)
-        self._open = np.unpackbits(bits, count=count).astype(np.bool_)
-        self._rows = np.frombuffer(zlib.decompress(state["rows"]), np.uint16).copy()
+        self._open = np.unpackbits(state["open"], count=count).astype(np.bool_)
+        self._rows = np.zeros(count, np.uint16)
+        self._rows[np.unpackbits(state["has_rows"], count=count) > 0] = state["rows"]
         self._count = int(np.count_nonzero(self._open))
-
-    def _known(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        inside = (numbers >= self._first) & (numbers < self._first + len(self._open))
-        known: npt.NDArray[np.int64] = numbers[inside]
-        return known
 
     def _reach(self, begin: int, end: int) -> None:
         """Let the window hold [begin, end), and leave behind what is closed at its beginning."""

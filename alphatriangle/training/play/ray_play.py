@@ -34,7 +34,7 @@ from alphatriangle.training.play.messages import (
     WorkersFailed,
 )
 from alphatriangle.training.play.source import Ledger, sorted_episodes
-from alphatriangle.training.play.supervisor_link import SupervisorLink
+from alphatriangle.training.play.supervisor_link import SUPERVISOR, SupervisorLink
 from alphatriangle.training.play.worker import pickle_weights
 from alphatriangle.utils.errors import EvaluationNotFiniteError
 
@@ -70,6 +70,7 @@ class RayPlay:
         reserve: int = 0,
         log: Path = Path(os.devnull),
         on_own_workers: Callable[[int], None] = lambda workers: None,
+        supervisor: str = SUPERVISOR,
     ) -> None:
         """Begin to start workers; :meth:`wait_until_ready` waits for Ray.
 
@@ -82,7 +83,9 @@ class RayPlay:
             log: takes what Ray says.
             on_own_workers: told how many workers there are on the node of this process, in a
                 cluster, whenever that changes.
+            supervisor: the module that looks after the workers.
         """
+        self._supervisor = supervisor
         self._network = network
         self._update_steps = config.train.worker_update_freq_steps
         self._log = log
@@ -170,7 +173,7 @@ class RayPlay:
         return max(self.status.wanted if self.status else 0, self._begin.least)
 
     def _start(self) -> None:
-        self._link = SupervisorLink(self._begin, self._log)
+        self._link = SupervisorLink(self._begin, self._log, self._supervisor)
         self._link.send(Weights(self.weights_version, self._weights))
         self._rows_taken = self._rows_asked = 0
         self._send_home()
