@@ -41,6 +41,7 @@ class Node:
     hello: Any = None
     beat: Any = None
     beat_at: float = 0.0
+    heard_at: float = 0.0
     kernels: Any = None
     kernels_at: float = 0.0
     has_kernels: bool = False
@@ -123,7 +124,7 @@ class Roster:
             self._set(node, state, why(e), now)
             return
         if call is node.hello:
-            node.hello, node.beat_at = None, now
+            node.hello, node.beat_at, node.heard_at = None, now, now
             reason = difference(self._ours, answer)
             node.is_same_processor = answer.processor == self._ours.processor
             if reason is None:
@@ -132,7 +133,7 @@ class Roster:
                 self._drop_agent(node)
                 self._set(node, "refused", reason, now)
         elif call is node.beat:
-            node.beat, node.beat_at = None, now
+            node.beat, node.beat_at, node.heard_at = None, now, now
             if node.state == "silent":
                 self._set(node, "ready", "", now)
         else:
@@ -153,7 +154,9 @@ class Roster:
     def _is_cut_off(self, late: list[Node], *, head_answers: bool) -> bool:
         """Whether it is us who are away, as far as anybody can tell."""
         others = [n for n in self.nodes.values() if n.id != self.own_node and n.agent is not None]
-        heard = [n for n in others if n not in late and n.state == "ready"]
+        # Somebody who was asked later, and has answered.
+        asked = min(node.beat_at for node in late) + _BEAT_SECONDS
+        heard = [node for node in others if node not in late and node.heard_at > asked]
         head_is_away = any(n.facts.is_head and n.id != self.own_node for n in self.nodes.values())
         return not heard and not (head_answers and head_is_away)
 

@@ -68,9 +68,9 @@ class Training:
         self.until(lambda: self.now()["step"] >= step + more, seconds, f"{more} steps")
 
     def longest_gap(self) -> float:
-        """Seconds between two lines in which it made a step, at most."""
+        """Seconds between two lines in which it made a step, at most; from its first step on."""
         gaps, before = [0.0], None
-        for line in self.progress():
+        for line in [line for line in self.progress() if line["step"] > 0]:
             if before is None or line["step"] > before["step"]:
                 gaps.append(line["time"] - before["time"] if before else 0.0)
                 before = line

@@ -124,6 +124,7 @@ def test_links_that_are_cut(machines: Nodes) -> None:
     with pytest.raises(AssertionError, match="not within 20 s"):
         training.until(lambda: False, 20, "twenty seconds")
     assert training.now()["step"] > before
+    assert training.nodes()["alpha"]["state"] == "ready", "it is not the others who are away"
     driver.plug_in()
     training.until(lambda: training.running() == everybody, 90, "everybody")
     training.until_steps(20)
