@@ -79,7 +79,8 @@ class WorkerPool:
         self._weights_at = self._weights_put_at = 0.0
         self._deaths_in_a_row = 0
         self._errors_in_a_row = 0
-        self._workers: dict[int, Worker] = {}
+        self.workers: dict[int, Worker] = {}
+        """Those that there are, by the number that they are called."""
         self._not_before = 0.0  # back-off
         self._wanted = begin.workers or 0
         self._seat: Any = None
@@ -92,7 +93,7 @@ class WorkerPool:
     @property
     def is_busy(self) -> bool:
         """Whether a call is in flight."""
-        return any(worker.call is not None for worker in self._workers.values())
+        return any(worker.call is not None for worker in self.workers.values())
 
     def take(self, message: NamedTuple) -> None:
         """Carry out a message of training's."""
@@ -133,7 +134,7 @@ class WorkerPool:
         self._place(now)
         self._launch(now)
         calls: dict[Any, Worker | Node | None] = dict(self._roster.calls())
-        calls |= {w.call: w for w in self._workers.values() if w.call is not None}
+        calls |= {w.call: w for w in self.workers.values() if w.call is not None}
         if self._seat_call is not None:
             calls[self._seat_call] = None
         if not calls:
@@ -149,7 +150,7 @@ class WorkerPool:
                 self._roster.answered(call, time.monotonic())
             else:
                 self._seat_call = None
-        for worker in [*self._workers.values()]:
+        for worker in [*self.workers.values()]:
             if worker.call is not None and time.monotonic() - worker.call_since > worker.limit():
                 limit = f"no answer for {worker.limit():.0f} s"
                 self._failed(worker, TimeoutError(limit))
@@ -160,7 +161,7 @@ class WorkerPool:
         import ray
         from ray.exceptions import RayError
 
-        if self._workers.get(worker.index) is not worker:
+        if self.workers.get(worker.index) is not worker:
             return
         try:
             answer = ray.get(worker.call, timeout=_GET_SECONDS)
@@ -202,7 +203,7 @@ class WorkerPool:
     def _spots(self) -> list[Spot]:
         spots = []
         for node in self._roster.nodes.values():
-            there = [w for w in self._workers.values() if w.node == node.id]
+            there = [w for w in self.workers.values() if w.node == node.id]
             if node.facts.is_draining:
                 continue
             is_own = node.id == self._roster.own_node
@@ -229,7 +230,7 @@ class WorkerPool:
         if now >= self._not_before and self._head_silent < _PATIENCE_SECONDS:
             for node in places(spots, self._wanted):
                 self._start(node, now)
-        running = sum(w.is_running for w in self._workers.values())
+        running = sum(w.is_running for w in self.workers.values())
         if running == self._wanted:
             self._well_at = now
         self._check_nodes(now)
@@ -244,12 +245,12 @@ class WorkerPool:
             self._seat_call = self._seat.taken.remote()
 
     def _start(self, node: str, now: float) -> None:
-        index = next(i for i in range(len(self._workers) + 1) if i not in self._workers)
+        index = next(i for i in range(len(self.workers) + 1) if i not in self.workers)
         options = {"num_cpus": 1, "num_gpus": self._begin.gpu_share}
         handle = start_actor(
             SelfPlayWorker, node, self._begin.config, self._begin.device, **options
         )
-        self._workers[index] = Worker(index, node, handle, now)
+        self.workers[index] = Worker(index, node, handle, now)
 
     def _check_nodes(self, now: float) -> None:
         """Nobody can play when every node is refused."""
@@ -267,7 +268,7 @@ class WorkerPool:
             node = self._roster.nodes.get(worker.node)
             if node is not None and node.facts.is_draining:
                 worker.begin_call("games", worker.handle.games.remote(), now)
-        in_flight = sum(w.call is not None and w.kind == "play" for w in self._workers.values())
+        in_flight = sum(w.call is not None and w.kind == "play" for w in self.workers.values())
         for worker in self._idle(now):
             planned = self._rows_played + in_flight * self._begin.call_rows
             if not self._put_weights(now) or planned >= self._rows_wanted:
@@ -280,7 +281,7 @@ class WorkerPool:
             in_flight += 1
 
     def _idle(self, now: float) -> Iterator[Worker]:
-        return (w for w in [*self._workers.values()] if w.call is None and w.is_running)
+        return (w for w in [*self.workers.values()] if w.call is None and w.is_running)
 
     def _orders(self, worker: Worker, now: float) -> Orders:
         given = self._stock.take(self._begin.worker_episodes - len(worker.episodes))
@@ -313,7 +314,7 @@ class WorkerPool:
     # Those that end
 
     def _fail_all(self, node: Node, reason: str) -> None:
-        for worker in [w for w in self._workers.values() if w.node == node.id]:
+        for worker in [w for w in self.workers.values() if w.node == node.id]:
             self._forget(worker)
             self._say(Replaced(worker.index, node.facts.name, reason))
 
@@ -327,14 +328,14 @@ class WorkerPool:
         sys.stderr.flush()
         now = time.monotonic()
         self._deaths_in_a_row += 1
-        nodes = {w.node for w in self._workers.values()}
+        nodes = {w.node for w in self.workers.values()}
         if isinstance(error, RayTaskError):
             if isinstance(error.cause, NotFiniteError):
                 raise error.cause
             self._errors_in_a_row += 1
             if self._errors_in_a_row >= _ERRORS_IN_A_ROW * len(nodes):
                 raise WorkersFailedInARowError(f"self-play fails again and again: {reason}")
-        if self._deaths_in_a_row > _DEATHS_PER_WORKER * max(len(self._workers), len(nodes)):
+        if self._deaths_in_a_row > _DEATHS_PER_WORKER * max(len(self.workers), len(nodes)):
             raise WorkersFailedInARowError(f"self-play workers die again and again, last: {reason}")
         self._forget(worker)
         self._roster.died(worker.node, now)
@@ -351,7 +352,7 @@ class WorkerPool:
     def _leave(self, worker: Worker) -> None:
         """It ends; others play its episodes on."""
         self._reaper.kill(worker.handle)
-        del self._workers[worker.index]
+        del self.workers[worker.index]
         self._stock.put(sorted(worker.episodes), worker.rows())
 
     # What there is to say of them
@@ -359,7 +360,7 @@ class WorkerPool:
     def status(self) -> Status:
         """The facts of the moment."""
         now = time.monotonic()
-        workers = self._workers.values()
+        workers = self.workers.values()
         running = sum(w.is_running for w in workers)
         nodes = []
         for node in self._roster.nodes.values():
@@ -405,7 +406,7 @@ class WorkerPool:
         nodes = [n for n in self._roster.nodes.values() if n.reason]
         parts = [_named(n) for n in nodes]
         if now - self._well_at > _PATIENCE_SECONDS and running < self._wanted:
-            pending = len(self._workers) - running
+            pending = len(self.workers) - running
             missing = self._wanted - running - pending
             if missing > 0:
                 parts.insert(0, f"{missing} of {self._wanted} workers find no free CPU")
@@ -416,7 +417,7 @@ class WorkerPool:
 
     def _use_of(self, node: Node) -> str:
         """Who has the CPUs of a node."""
-        ours = sum(w.node == node.id for w in self._workers.values())
+        ours = sum(w.node == node.id for w in self.workers.values())
         text = f"{node.facts.name}: {ours} of {node.facts.cpus:.0f} CPUs have workers"
         if node.id == self._roster.own_node and not self._is_own:
             return f"{text}, {self._begin.reserve} belong to training"

@@ -30,7 +30,7 @@ from alphatriangle.training.cluster.ray_session import own_ray
 from alphatriangle.training.cluster.roster import Roster
 from alphatriangle.training.play.episodes import open_episodes
 from alphatriangle.training.play.in_process import InProcessPlay
-from alphatriangle.training.play.messages import Begin, Play, Result, Weights
+from alphatriangle.training.play.messages import Begin, Play, Replaced, Result, Weights
 from alphatriangle.training.play.pool import WorkerPool
 from alphatriangle.training.play.ray_play import RayPlay, WorkersFailedError
 from alphatriangle.training.play.worker import pickle_weights
@@ -300,3 +300,38 @@ def test_train_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     history = client.get_metric_history(run.info.run_id, "loss/total")
     assert sorted(m.step for m in history) == list(range(2, 17, 2))
+
+
+def test_the_games_of_a_worker_that_dies_go_on_elsewhere(
+    address: str, network: NeuralNetwork
+) -> None:
+    """From where they came home last, whoever has them, and no row comes twice."""
+    config = tiny_config(train={"games_per_worker": 6}).model_dump(mode="json")
+    said: list[NamedTuple] = []
+    begin = Begin(None, 1, 1, 1, 0, config, 16, 12)
+    pool = WorkerPool(begin, said.append, Roster(identity.here(), own_node(), is_trusted=True))
+    facts = look()
+    pool.take(Weights(0, pickle_weights(network.get_weights())))
+    pool.take(Play(list(range(40)), 10_000))
+    pool.turn(0.0, facts)
+    (worker,) = pool.workers.values()
+    worker.home_at = float("-inf")  # the next call brings the games home
+
+    def results() -> list[Result]:
+        return [message for message in said if isinstance(message, Result)]
+
+    while not any(result.games for result in results()) or results()[-1].games:
+        pool.turn(60.0, facts)
+    assert worker.process_id is not None
+    os.kill(worker.process_id, signal.SIGKILL)
+    while not any(isinstance(message, Replaced) for message in said):
+        pool.turn(60.0, facts)
+    count = len(results())
+    while len(results()) < count + 12:
+        pool.turn(60.0, facts)
+    played = [pickle.loads(result.pickled) for result in results()]
+    origins = [tuple(origin) for result in played for origin in result.origins.tolist()]
+    assert len(origins) == len(set(origins))
+    for episode in {e.episode for result in played for e in result.episodes}:
+        numbers = sorted(number for of, number in origins if of == episode)
+        assert numbers == list(range(len(numbers))), "none is missing"
