@@ -182,6 +182,8 @@ class TrainingLoop:
         events = [Event(f"search/{name}", value, step) for name, value in health.items()]
         events += [Event("episode/score", e.score, step) for e in result.episodes]
         events += [Event("episode/placements", len(e.moves), step) for e in result.episodes]
+        events += [Event("episode/games", float(len(result.episodes)), step)]
+        events += [Event("search/rows", float(len(result.rows)), step)]
         p.stats.log(events)
         for episode in result.episodes:
             self.view.add_point("score", episode.score)
@@ -221,6 +223,8 @@ class TrainingLoop:
             "buffer/rows": float(len(p.buffer)),
             "buffer/beta": p.buffer.beta.at(step),
         }
+        if (workers := p.play.facts()) is not None:
+            metrics["workers/running"] = float(workers.get("running", 0))
         p.stats.log([Event(name, value, step) for name, value in metrics.items()])
         if step % p.config.stats.log_freq_steps == 0:
             p.stats.write(step)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -173,3 +174,26 @@ def node_ids(node: Node) -> dict[str, str]:
     said = node.run(sys.executable, "-c", program, env=node.environ())
     found: dict[str, str] = eval(said.strip().splitlines()[-1])
     return found
+
+
+def test_a_node_without_the_package(machines: Nodes) -> None:
+    """It is refused by name and reason; a package that travels is there for it."""
+    head, driver = two_nodes(machines)
+    bare = machines.add("gamma")
+    nothing = machines.folder / "nothing"
+    nothing.mkdir()
+    program = "import alphatriangle; print(alphatriangle.__path__[0])"
+    installed = bare.run(sys.executable, "-P", "-c", program, env={}, cwd="/").strip()
+    for place in {str(PACKAGE), installed}:
+        bare.lay_over(Path(place), nothing)
+    bare.join(head, 2)
+    training = Training(driver, head, *OFTEN)
+    said = "gamma is refused: the package is not there"
+    training.until(lambda: said in str(training.now()["problem"]), 120, "a word")
+    training.until(lambda: training.running() == {"alpha": 2, "beta": 1}, 120, "three workers")
+    training.until_steps(5)
+    training.stop()
+    again = Training(driver, head, *OFTEN, "--set", "train.package_travels=true")
+    again.until(lambda: again.running().get("gamma") == 2, 120, "workers on the bare node")
+    again.until_steps(5)
+    again.stop()
