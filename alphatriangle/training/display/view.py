@@ -156,10 +156,11 @@ def sparkline(points: Sequence[float], width: int) -> str:
 def plain_line(view: View) -> str:
     """One line for logs and pipes."""
     if view.step == view.first_step and view.rows_total < view.rows_wanted:
-        return (
+        begun = (
             f"playing for the first rows: {view.rows_total}/{view.rows_wanted}, "
             f"{view.episodes} games, {view.simulations_per_second:,.0f} simulations/s"
         )
+        return f"{begun} | PROBLEM: {view.problem}" if view.problem else begun
     parts = [f"step {view.step}/{view.target}"]
     if view.score is not None:
         parts.append(f"score {view.score:.1f} (last {view.score_games} games)")
@@ -175,7 +176,7 @@ def plain_line(view: View) -> str:
     if view.replica is not None:
         parts.append(f"replica: {view.replica.text}")
     if view.workers and len(view.workers.get("nodes", ())) > 1:
-        parts.append(f"workers: {workers_line(view.workers)}")
+        parts.append(f"workers: {workers_line(view)}")
     if view.problem:
         parts.append(f"PROBLEM: {view.problem}")
     return " | ".join(parts)
@@ -263,7 +264,7 @@ def panel(view: View) -> RenderableType:
     if view.shares:
         table.add_row("time", _shares_line(view.shares))
     if view.workers and "wanted" in view.workers:
-        table.add_row("workers", Text(workers_line(view.workers)))
+        table.add_row("workers", Text(workers_line(view)))
     table.add_row("replay", f"{view.buffer_rows:,} of {view.buffer_capacity:,} rows")
     table.add_row("saved", view.persistence)
     if view.saved is not None:
@@ -279,8 +280,10 @@ def panel(view: View) -> RenderableType:
     )
 
 
-def workers_line(workers: dict[str, Any]) -> str:
+def workers_line(view: View) -> str:
     """How many there are of how many, where, how fast, and who waits for whom."""
+    workers = view.workers
+    assert workers is not None
     parts = [f"{workers['running']} of {workers['wanted']} play"]
     if len(workers["nodes"]) > 1:
         where = ", ".join(f"{node['name']} {node['running']}" for node in workers["nodes"])
@@ -290,8 +293,10 @@ def workers_line(workers: dict[str, Any]) -> str:
     parts.append(f"{workers['rows_per_second']:,.0f} rows/s")
     if workers["weights_age"] is not None:
         parts.append(f"weights {workers['weights_age']:.0f} s old")
-    waiting = {"rows": "training waits for rows or trains", "training": "they wait for training"}
-    parts.append(waiting.get(workers["waits_for"], "nobody plays"))
+    if view.rows_total < view.rows_wanted:
+        parts.append("training waits for them")
+    elif workers["waits_for"] == "training":
+        parts.append("they wait for training")
     if workers["replaced"]:
         parts.append(f"{workers['replaced']} replaced, last {workers['last_replaced']}")
     return ", ".join(parts)
