@@ -45,6 +45,7 @@ ROOMS = {
     ],
     "training": [
         "process profiling progress courses players",
+        "cluster",
         "play display judging",
         "agent compiling mlflow_description run_plan way_back",
         "from_replica learning",

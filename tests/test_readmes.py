@@ -51,7 +51,7 @@ def test_commands_that_are_shown_exist(page: Path) -> None:
     commands = re.findall(r"^alphatriangle ([^\n#>]+)", page.read_text(), re.MULTILINE)
     for line in commands:
         words = shlex.split(line)
-        path = words[:2] if words[0] in ("runs", "ui", "config") else words[:1]
+        path = words[:2] if words[0] in ("runs", "ui", "config", "cluster") else words[:1]
         help_text = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
         assert help_text.exit_code == 0, line
         for option in (word for word in words if word.startswith("--")):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from alphatriangle import __version__
-from alphatriangle.cli import config, replica, runs, ui
+from alphatriangle.cli import cluster, config, replica, runs, ui
 from alphatriangle.cli.evaluate import evaluate
 from alphatriangle.cli.help import App
 from alphatriangle.cli.play import play
@@ -39,6 +39,7 @@ for name, function in {
     runs.app.command(name)(function)
 app.add_typer(runs.app, name="runs")
 app.add_typer(config.app, name="config")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(ui.app, name="ui")
 
 

@@ -22,6 +22,7 @@ from alphatriangle.cli.common import (
     given_settings,
     reported_errors,
     set_settings,
+    what_goes_on,
 )
 from alphatriangle.cli.tables import scores_table
 from alphatriangle.config import PRESETS, Layer, merge
@@ -56,6 +57,15 @@ class LogFormat(StrEnum):
     json = "json"
 
 
+def _workers(text: str) -> int:
+    """A number, or -1 for ``auto``."""
+    if text == "auto":
+        return -1
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither auto nor a number of processes")
+    return int(text)
+
+
 def train(
     preset: Annotated[
         str | None,
@@ -75,10 +85,12 @@ def train(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=0,
-            help="Self-play processes; 0 plays in this one, exactly repeatable. For an n-tuple "
-            "network: copies that learn at once, exactly repeatable with any number.",
-            show_default="cores - 1; of an n-tuple network 2",
+            parser=_workers,
+            metavar="N|auto",
+            help="Self-play processes; 0 plays in this one, exactly repeatable; auto takes "
+            "cores - 1, in a cluster all that have a free CPU. For an n-tuple network: copies that "
+            "learn at once, exactly repeatable with any number; auto is 2.",
+            show_default="auto",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
@@ -203,7 +215,11 @@ def _carry_out(
         from alphatriangle.utils.errors import TrainingDivergedError
     try:
         return run_training(plan, display, stop, Watching(log_level, profile))
-    except (TrainingDivergedError, WorkersFailedError, FencedError) as e:
+    except WorkersFailedError as e:
+        goes_on = what_goes_on(plan.run_name, plan.config.persistence.root_data_dir)
+        said = "; ".join([str(e), *getattr(e, "__notes__", [])])
+        raise FailedError(f"{said}; with {goes_on} it goes on from what is saved") from e
+    except (TrainingDivergedError, FencedError) as e:
         raise FailedError("; ".join([str(e), *getattr(e, "__notes__", [])])) from e
 
 

@@ -25,7 +25,8 @@ class TrainConfig(Section):
     """Arithmetic of the learner's forward and backward pass; weights, optimizer and losses stay in
     float32. ``auto`` takes bfloat16 where the hardware has it, once, and it is kept."""
     num_threads: Live[int] = Field(default=0, ge=0, le=1024)
-    """torch threads of the training process; 0 means all cores that no worker uses."""
+    """torch threads of the training process; 0 means all cores of its machine that no worker
+    uses."""
 
     auto_resume_latest: Irrelevant[bool] = False
     """For programs that use ``DataManager``: a run name that is new begins with the state of the
@@ -37,9 +38,23 @@ class TrainConfig(Section):
     """Begin it with this buffer file; it must load."""
 
     num_workers: Live[int] = Field(default=-1, ge=-1, le=10_000)
-    """Self-play processes; 0 plays in the training process, -1 means cores - 1, at least 1. For an
-    n-tuple network: copies of its tables that learn at the same time in the training process, on a
-    core each; 0 and -1 mean one for each of two cores. Its runs are exact with any number."""
+    """Self-play processes; 0 plays in the training process. -1 (``--workers auto``) means cores - 1
+    on one machine, in a cluster all that have a free CPU, between the next two. For an n-tuple
+    network: copies of its tables that learn at the same time in the training process, on a core
+    each; 0 and -1 mean one for each of two cores. Its runs are exact with any number."""
+    min_workers: Live[int] = Field(default=1, ge=1, le=10_000)
+    """The fewest that -1 asks for."""
+    max_workers: Live[int] = Field(default=10_000, ge=1, le=10_000)
+    """The most that -1 asks for."""
+    worker_device: Live[str] = Field(default="cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """Where self-play workers compute."""
+    worker_gpu_share: Live[float] = Field(default=0.25, gt=0.0, le=1.0)
+    """Of a GPU, for each worker that does not compute on the CPU."""
+    package_travels: Irrelevant[bool] = False
+    """In a cluster: bring this package to its nodes, which then need only its dependencies."""
+    cluster_patience_seconds: Irrelevant[float] = Field(default=180.0, ge=0.0)
+    """For so long training looks for a cluster that it has lost; then it ends. What it has learned
+    is saved before."""
     games_per_worker: Live[int] = Field(default=128, ge=1, le=65_536)
     """Games that one worker plays in lockstep: the rows of one network call."""
     worker_update_freq_steps: Live[int] = Field(default=5, ge=1)
@@ -104,6 +119,10 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
+        if self.min_workers > self.max_workers:
+            raise ValueError(
+                f"min_workers {self.min_workers} exceeds max_workers {self.max_workers}"
+            )
         if self.batch_size > self.buffer_capacity:
             raise ValueError(
                 f"batch_size {self.batch_size} exceeds buffer_capacity {self.buffer_capacity}"

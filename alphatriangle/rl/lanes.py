@@ -11,7 +11,8 @@ the new deal and costs none. So for both kinds
 
     return(event) = rewards of the next n placements + gamma^n * value of the event after them,
 
-discounted per placement, with the search's own value at the end (n-step return).
+discounted per placement, with the search's own value at the end (n-step return). Events of an
+episode are numbered from 0 in the order in which they happen, which is the order of their rows.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Output(NamedTuple):
     slots: npt.NDArray[np.int8]  # [R, 3]
     policies: npt.NDArray[np.float32]  # [R, L]
     returns: npt.NDArray[np.float32]  # [R]
+    row_episode: npt.NDArray[np.int64]  # [R] whose row it is
+    row_number: npt.NDArray[np.int32]  # [R] which of that episode's events
     finished_lane: npt.NDArray[np.int64]  # [G]
     finished_episode: npt.NDArray[np.int64]  # [G]
     finished_moves: npt.NDArray[np.int64]  # [G]
@@ -128,6 +131,8 @@ def make_output(games: int, rows: int, play: PlayParams) -> Output:
         slots=np.empty((rows, SLOTS), np.int8),
         policies=np.empty((rows, MAX_LEGAL), np.float32),
         returns=np.empty(rows, np.float32),
+        row_episode=np.empty(rows, np.int64),
+        row_number=np.empty(rows, np.int32),
         finished_lane=np.empty(games, np.int64),
         finished_episode=np.empty(games, np.int64),
         finished_moves=np.empty(games, np.int64),
@@ -139,17 +144,19 @@ def make_output(games: int, rows: int, play: PlayParams) -> Output:
 
 
 @inner
-def _write_row(lanes: Lanes, out: Output, g: int, event: int, i: int) -> None:
+def _write_row(lanes: Lanes, out: Output, g: int, event: int, number: int, i: int) -> None:
     copy_into(out.boards[i], lanes.event_board[g, event])
     copy_into(out.slots[i], lanes.event_slots[g, event])
     copy_into(out.policies[i], lanes.event_policy[g, event])
+    out.row_episode[i] = lanes.episode[g]
+    out.row_number[i] = number
 
 
 @inner
-def _emit(lanes: Lanes, out: Output, g: int, event: int, n_step_return: float) -> None:
+def _emit(lanes: Lanes, out: Output, g: int, event: int, number: int, n_step_return: float) -> None:
     i = out.counts[0]
     out.counts[0] = i + 1
-    _write_row(lanes, out, g, event, i)
+    _write_row(lanes, out, g, event, number, i)
     out.returns[i] = n_step_return
 
 
@@ -164,8 +171,10 @@ def _push_event(
     policy: npt.NDArray[np.float32],
     value: float,
     placements: int,
+    number: int,
 ) -> int:
-    """Append an event; hand out the oldest ones, whose n placements it completes."""
+    """Append event ``number`` of the episode; hand out the oldest ones, whose n placements it
+    completes."""
     capacity = lanes.event_value.shape[1]
     while lanes.event_count[g] > 0:
         first = lanes.event_first[g]
@@ -180,7 +189,8 @@ def _push_event(
                 discount *= gamma
         if seen < play.n_step:
             break
-        _emit(lanes, out, g, first, total + discount * value)
+        oldest = number - lanes.event_count[g]
+        _emit(lanes, out, g, first, oldest, total + discount * value)
         lanes.event_first[g] = (first + 1) % capacity
         lanes.event_count[g] -= 1
     event = (lanes.event_first[g] + lanes.event_count[g]) % capacity
@@ -205,13 +215,14 @@ def _flush_events(
     total = value
     base = out.counts[0]
     out.counts[0] = base + count
+    oldest = lanes.moves[g] + lanes.deals[g] - 1 - count
     for k in range(count - 1, -1, -1):
         event = (first + k) % capacity
         discount = gamma if lanes.event_placements[g, event] else 1.0
         total = lanes.event_reward[g, event] + discount * total
         counters[VALUE_ERROR] += abs(total - lanes.event_value[g, event])
         counters[VALUE_COUNT] += 1
-        _write_row(lanes, out, g, event, base + k)
+        _write_row(lanes, out, g, event, oldest + k, base + k)
         out.returns[base + k] = total
     lanes.event_count[g] = 0
 
@@ -270,6 +281,7 @@ def _finish_move(
             policy,
             tree.node_value[g, root],
             np.int64(1),
+            lanes.moves[g] + lanes.deals[g] - 1,
         )
     action = np.int64(tree.edge_action[g, tree.node_first[g, root] + j])
     child = tr.move_root(tree, g, j)
@@ -288,8 +300,18 @@ def _finish_move(
             none = np.empty(SLOTS, np.int8)
             for s in range(SLOTS):
                 none[s] = EMPTY
+            number = lanes.moves[g] + lanes.deals[g] - 2
             event = _push_event(
-                lanes, out, play, search.gamma, g, none, empty_policy, child_value, np.int64(0)
+                lanes,
+                out,
+                play,
+                search.gamma,
+                g,
+                none,
+                empty_policy,
+                child_value,
+                np.int64(0),
+                number,
             )
             lanes.event_reward[g, event] = bonus
         else:

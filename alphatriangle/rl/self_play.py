@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from alphatriangle.config import EnvConfig, SearchConfig
 from alphatriangle.game.geometry import SLOTS
 from alphatriangle.rl import lanes as ln
+from alphatriangle.rl.games import Game, pack_games, put_game, rows_out, take_game, unpack_games
 from alphatriangle.search import tree as tr
 from alphatriangle.search.search import Evaluator, evaluate
 from alphatriangle.utils.types import Episode, Rows
@@ -26,6 +27,7 @@ class PlayResult(NamedTuple):
     rows: Rows
     episodes: list[Episode]
     health: dict[str, float]  # search statistics of the stretch
+    origins: npt.NDArray[np.int64]  # [N, 2] of each row: its episode, and which event of it it is
     recorded: list[Episode] | None = None  # the episodes to be kept; None for all
 
 
@@ -91,6 +93,8 @@ class SelfPlay:
         self._lanes = ln.make_lanes(games, self._play)
         self._tree = tr.make_tree(games, self._search)
         self._waiting = np.empty(0, np.int64)
+        self._homeless: list[Game] = []
+        self._known_rows: dict[int, int] = {}
         self._spent = _Spent()
         self._round_rows = ln.rows_per_round(games, n_step) if record else 0
         self._out = ln.make_output(games, self._round_rows, self._play)
@@ -103,6 +107,15 @@ class SelfPlay:
         more = np.fromiter(episodes, np.int64)
         self._waiting = np.concatenate([self._waiting, more])
 
+    def leave_out(self, known_rows: Mapping[int, int]) -> None:
+        """Of these episodes so many rows, the first ones, have come before: they are not handed
+        out again, whoever plays on from an earlier position."""
+        self._known_rows.update(known_rows)
+
+    def adopt(self, games: Iterable[Game]) -> None:
+        """Play these games on, before any other, as lanes become free."""
+        self._homeless += games
+
     @property
     def waiting(self) -> int:
         """Episodes given but not started. Keep at least ``games`` of them and no lane runs dry."""
@@ -111,20 +124,45 @@ class SelfPlay:
     def unfinished(self) -> list[int]:
         """Every episode given and not finished, in ascending order."""
         flying = self._lanes.episode[self._lanes.episode >= 0]
-        return sorted(int(e) for e in np.concatenate([flying, self._waiting]))
+        homeless = [game.episode for game in self._homeless]
+        return sorted([*flying.tolist(), *self._waiting.tolist(), *homeless])
+
+    def flying(self) -> npt.NDArray[np.int64]:
+        """[K, 2] games that have begun, and how many rows of each have been handed out."""
+        lanes = np.flatnonzero(self._lanes.episode >= 0)
+        episodes, rows = self._lanes.episode[lanes], rows_out(self._lanes, lanes)
+        if self._known_rows:
+            rows = np.maximum(rows, [self._known_rows.get(int(e), 0) for e in episodes])
+        return np.stack([episodes, rows], axis=1)
+
+    def games_in_flight(self) -> list[Game]:
+        """Each of them as it can be played on by anybody, its search begun anew."""
+        lanes = np.flatnonzero(self._lanes.episode >= 0)
+        return [take_game(self._lanes, int(g)) for g in lanes] + self._homeless
+
+    def _take_in(self) -> None:
+        """Homeless games take the free lanes."""
+        for g in np.flatnonzero(self._lanes.episode < 0)[: len(self._homeless)]:
+            put_game(self._lanes, g, self._homeless.pop(0))
+            board = self._lanes.board[g]
+            tr.reset_root(self._tree, g, board[0], board[1], self._lanes.slots[g])
 
     def _round(self, counters: npt.NDArray[np.float64]) -> int:
         """One network call for all lanes; rows and episodes go to the output. Returns its rows."""
         if self._refill is not None and self.waiting < self.games:
             self.add_episodes(self._refill(self.games - self.waiting))
         begin = time.perf_counter()
+        if self._homeless:
+            self._take_in()
+        # While games wait for a lane, no other takes one that becomes free.
+        waiting = self._waiting[: 0 if self._homeless else None]
         n, taken = ln.next_leaves(
             self._lanes,
             self._tree,
             self._out,
             self._search,
             self._play,
-            self._waiting,
+            waiting,
             self._boards,
             self._slots,
             self._lane_of_row,
@@ -163,32 +201,39 @@ class SelfPlay:
         counters = np.zeros(ln.COUNTERS)
         self._spent = _Spent()
         parts: list[Rows] = []
+        origins: list[npt.NDArray[np.int64]] = []
         episodes: list[Episode] = []
         total = rounds = 0
         while True:
             self._out.counts[:] = 0
             played = self._round(counters)
             rounds += played > 0
-            parts.append(self._rows_out())
+            rows, origin = self._rows_out()
+            parts.append(rows)
+            origins.append(origin)
             episodes += self._episodes_out()
             total += len(parts[-1])
             enough = (min_rows and total >= min_rows) or rounds == max_rounds
-            if played == 0 or enough:
+            if (played == 0 and not self._homeless) or enough:
                 break
         health = _health(counters, rounds, self.games) | self._spent.health(counters)
-        return PlayResult(Rows.concatenate(parts), episodes, health)
+        return PlayResult(Rows.concatenate(parts), episodes, health, np.concatenate(origins))
 
-    def _rows_out(self) -> Rows:
-        n = int(self._out.counts[0])
-        return Rows(
-            self._out.boards[:n].copy(),
-            self._out.slots[:n].copy(),
-            self._out.policies[:n].copy(),
-            self._out.returns[:n].copy(),
-        )
+    def _rows_out(self) -> tuple[Rows, npt.NDArray[np.int64]]:
+        """Those that have not come before, and where they are from."""
+        out, n = self._out, int(self._out.counts[0])
+        which: Any = slice(n)
+        if self._known_rows:
+            known = [self._known_rows.get(int(e), 0) for e in out.row_episode[:n]]
+            which = np.flatnonzero(out.row_number[:n] >= np.array(known, np.int64))
+        rows = Rows(out.boards, out.slots, out.policies, out.returns)[which]
+        rows = rows if self._known_rows else Rows(**{k: v.copy() for k, v in vars(rows).items()})
+        return rows, np.stack([out.row_episode[which], out.row_number[which]], axis=1)
 
     def _episodes_out(self) -> list[Episode]:
         out = self._out
+        for e in out.finished_episode[: int(out.counts[1])] if self._known_rows else ():
+            self._known_rows.pop(int(e), None)
         return [
             Episode(
                 episode=int(out.finished_episode[i]),
@@ -216,7 +261,12 @@ class SelfPlay:
                 tree[name] = _used(array, self._tree.edge_count)
             else:
                 tree[name] = array.copy()
-        return {"lanes": lanes, "tree": tree, "waiting": self._waiting.copy()}
+        state = {"lanes": lanes, "tree": tree, "waiting": self._waiting.copy()}
+        if self._known_rows:
+            state["known_rows"] = dict(self._known_rows)
+        if self._homeless:
+            state["homeless"] = pack_games(self._homeless)
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` returned.
@@ -243,6 +293,8 @@ class SelfPlay:
                 tr.set_priors(self._tree, g, node)
         self._tree.leaf[:] = -1
         self._waiting = state["waiting"].copy()
+        self._known_rows = dict(state.get("known_rows", {}))
+        self._homeless = unpack_games(state["homeless"]) if "homeless" in state else []
 
     def _check_fits(self, state: dict[str, Any]) -> None:
         theirs = {

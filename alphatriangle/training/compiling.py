@@ -28,7 +28,7 @@ from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.rl import lanes as ln
 from alphatriangle.search import tree as tr
 from alphatriangle.training.play.source import make_self_play
-from alphatriangle.utils.kernel_cache import cache_folders
+from alphatriangle.utils.kernel_files import cache_folders
 from alphatriangle.utils.kernels import is_on_disk
 from alphatriangle.utils.machine import core_count
 from alphatriangle.utils.types import Rows

@@ -51,6 +51,7 @@ class TrainingLoop:
         self._changed = False
         self._is_torn = False
         self._is_fenced = False
+        self._play_problem: str | None = None
         self._speed = _Speed()
         self._machine = _every_second(lambda: machine_line(parts.data.paths.run))
         # A save that waits for the replica shows since when.
@@ -177,6 +178,8 @@ class TrainingLoop:
             self._tell(result)
             failpoint("train.rows")
         self._show()
+        if self.parts.learner.take_wish_to_save() and self._changed:
+            self._save(is_best=False)
         return self._rows_missing()
 
     def _absorb(self, result: PlayResult) -> None:
@@ -194,7 +197,8 @@ class TrainingLoop:
         events = [Event(f"search/{name}", value, step) for name, value in health.items()]
         events += [Event("episode/score", e.score, step) for e in result.episodes]
         events += [Event("episode/placements", len(e.moves), step) for e in result.episodes]
-        events.append(Event("episode/finished", float(len(result.episodes)), step))
+        events += [Event("episode/games", float(len(result.episodes)), step)]
+        events += [Event("search/rows", float(len(result.rows)), step)]
         self.parts.stats.log(events)
         for episode in result.episodes:
             self.view.add_point("score", episode.score)
@@ -216,6 +220,8 @@ class TrainingLoop:
         self._speed.add(learner=done.seconds)
         step = p.global_step
         metrics = {**done.metrics, "buffer/rows": float(len(p.learner.buffer))}
+        if (workers := p.learner.workers) is not None:
+            metrics["workers/running"] = float(workers.get("running", 0))
         p.stats.log([Event(name, value, step) for name, value in metrics.items()])
         if step % p.config.stats.log_freq_steps == 0:
             p.stats.write(step)
@@ -334,6 +340,13 @@ class TrainingLoop:
         gate = p.gating.gate
         view.best_step, view.best_score = gate.best_step, gate.best_mean
         view.candidate_step = gate.candidate_step
+        view.workers = p.learner.workers
+        if p.learner.problem != self._play_problem:
+            if view.problem == self._play_problem:
+                view.problem = None
+            self._play_problem = p.learner.problem
+        if view.problem is None:
+            view.problem = self._play_problem
         if p.gating.problem and view.problem is None:
             view.problem = p.gating.problem
         if p.data.upload_error and view.problem is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 
-from alphatriangle.training.play.ray_session import import_ray, named_address
+from alphatriangle.training.cluster.ray_session import import_ray, named_address
 
 
 class NoDashboardError(RuntimeError):

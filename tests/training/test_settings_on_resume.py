@@ -160,6 +160,10 @@ ELSEWHERE: dict[str, Any] = {
     "train.device": "cuda" if torch.backends.mps.is_available() else "mps",
     "train.num_workers": 3,
     "train.worker_update_freq_steps": 7,
+    "train.min_workers": 40,
+    "train.max_workers": 1,
+    "train.worker_device": "cuda",
+    "train.worker_gpu_share": 0.125,
 }
 FIXED: dict[str, Any] = {
     "train.seed": 1,
@@ -183,6 +187,8 @@ FIXED: dict[str, Any] = {
 IRRELEVANT: dict[str, Any] = {
     "train.run_name": "another-name",
     "train.auto_resume_latest": True,
+    "train.package_travels": True,
+    "train.cluster_patience_seconds": 3.0,
     "persistence.root_data_dir": "another-folder",
     "persistence.runs_dir_name": "other-runs",
     "persistence.mlflow_dir_name": "other-mlflow",
@@ -306,8 +312,14 @@ def test_live_settings_of_other_hardware_and_processes(runs: Runs) -> None:
     with pytest.raises(DeviceNotAvailableError):
         train(plan("train.device"), Display(Console(file=io.StringIO())))
     assert worker_count(plan("train.num_workers").config) == 3
-    # RayPlay is given it with the rest of the configuration.
+    # RayPlay is given these with the rest of the configuration.
     assert plan("train.worker_update_freq_steps").config.train.worker_update_freq_steps == 7
+    for key in ("train.worker_device", "train.worker_gpu_share"):
+        assert getattr(plan(key).config.train, key.partition(".")[2]) == ELSEWHERE[key]
+    for key, workers in {"train.min_workers": 40, "train.max_workers": 1}.items():
+        config = plan(key).config
+        auto = config.train.model_copy(update={"num_workers": -1})
+        assert worker_count(config.model_copy(update={"train": auto})) == workers
 
 
 @pytest.mark.parametrize("key", FIXED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from numba.core import caching
 
-from alphatriangle.utils import kernel_cache
+from alphatriangle.utils import kernel_files
 
 PROGRAM = """
 import json, os, resource, sys
@@ -98,10 +99,10 @@ def test_a_damaged_kernel_is_compiled_again_and_whole_again(tmp_path: Path, case
     path = only_file(first.folder)
     content = DAMAGE[case](path.read_bytes())
     if case == "no pickle under a right seal":
-        content = kernel_cache._seal(path.name, b"nonsense") + b"nonsense"
+        content = kernel_files.seal(path.name, b"nonsense") + b"nonsense"
     elif case == "another kernel's file":
-        payload = path.read_bytes()[len(kernel_cache._MAGIC) + 32 :]
-        content = kernel_cache._seal("other.kernel", payload) + payload
+        payload = path.read_bytes()[len(kernel_files._MAGIC) + 32 :]
+        content = kernel_files.seal("other.kernel", payload) + payload
     path.write_bytes(content)
     again = run(tmp_path)
     assert (again.result, again.hits) == (41, 0)
@@ -222,3 +223,29 @@ def test_what_is_used_of_numba_is_there() -> None:
     for name in ("reduce", "rebuild", "check_cachable"):
         assert hasattr(caching.CompileResultCacheImpl, name)
     assert hasattr(caching.FunctionCache, "_index_key")
+
+
+def test_kernels_of_another_machine_are_used_when_they_are_whole(tmp_path: Path) -> None:
+    """Handed on by digest; what is not what it claims, or lies elsewhere, is as good as none."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    path = only_file(run(there).folder)
+    sealed = path.read_bytes()
+    program = (
+        "import sys, pickle; from alphatriangle.utils.kernel_files import put_kernels;"
+        "print(put_kernels(pickle.loads(sys.stdin.buffer.read())))"
+    )
+    kernels = {
+        path.name: sealed,
+        "broken.kernel": flipped(0.5)(sealed),
+        f"../{path.name}": kernel_files.seal(f"../{path.name}", b"x") + b"x",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=pickle.dumps(kernels),
+        env={**os.environ, "HOME": str(here), "XDG_CACHE_HOME": ""},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.strip() == b"1", done.stderr
+    assert [p.name for p in here.rglob("*.kernel")] == [path.name]
+    assert run(here)[:2] == (41, 1)

@@ -92,6 +92,7 @@ class View:
     saving: int | None = None  # step of the save in flight
     uploads_waiting: int = 0  # files that MLflow has not been given
     replica: ReplicaStatus | None = None  # the copy elsewhere
+    workers: dict[str, Any] | None = None  # of self-play; None without any
     problem: str | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -170,10 +171,11 @@ def sparkline(points: Sequence[float], width: int) -> str:
 def plain_line(view: View) -> str:
     """One line for logs and pipes."""
     if view.step == view.first_step and view.rows_total < view.rows_wanted:
-        return (
+        begun = (
             f"playing for the first rows: {view.rows_total}/{view.rows_wanted}, "
             f"{view.episodes} games, {view.simulations_per_second:,.0f} simulations/s"
         )
+        return f"{begun} | PROBLEM: {view.problem}" if view.problem else begun
     parts = [f"step {view.step}/{view.target}"]
     if view.score is not None:
         marks = f", {view.marks}" if view.marks else ""
@@ -191,6 +193,8 @@ def plain_line(view: View) -> str:
     parts.append(f"saved: {view.persistence}")
     if view.replica is not None:
         parts.append(f"replica: {view.replica.text}")
+    if view.workers and len(view.workers.get("nodes", ())) > 1:
+        parts.append(f"workers: {workers_line(view)}")
     if view.problem:
         parts.append(f"PROBLEM: {view.problem}")
     return " | ".join(parts)
@@ -224,6 +228,7 @@ def facts(view: View) -> dict[str, Any]:
         "saving_step": view.saving,
         "uploads_waiting": view.uploads_waiting,
         "replica": None if view.replica is None else view.replica.as_dict(),
+        "workers": view.workers,
         "problem": view.problem,
     }
 
@@ -284,6 +289,8 @@ def panel(view: View) -> RenderableType:
         table.add_row("search", _search_line(view.health))
     if view.shares:
         table.add_row("time", _shares_line(view.shares))
+    if view.workers and "wanted" in view.workers:
+        table.add_row("workers", Text(workers_line(view)))
     table.add_row("replay", f"{view.buffer_rows:,} of {view.buffer_capacity:,} rows")
     table.add_row("saved", view.persistence)
     if view.saved is not None:
@@ -297,6 +304,28 @@ def panel(view: View) -> RenderableType:
     return Group(
         title, table, Text("Ctrl-C saves and stops; the same command goes on.", style="dim")
     )
+
+
+def workers_line(view: View) -> str:
+    """How many there are of how many, where, how fast, and who waits for whom."""
+    workers = view.workers
+    assert workers is not None
+    parts = [f"{workers['running']} of {workers['wanted']} play"]
+    if len(workers["nodes"]) > 1:
+        where = ", ".join(f"{node['name']} {node['running']}" for node in workers["nodes"])
+        parts[0] += f" ({where})"
+    if workers["pending"]:
+        parts.append(f"{workers['pending']} starting")
+    parts.append(f"{workers['rows_per_second']:,.0f} rows/s")
+    if workers["weights_age"] is not None:
+        parts.append(f"weights {workers['weights_age']:.0f} s old")
+    if view.rows_total < view.rows_wanted:
+        parts.append("training waits for them")
+    elif workers["waits_for"] == "training":
+        parts.append("they wait for training")
+    if workers["replaced"]:
+        parts.append(f"{workers['replaced']} replaced, last {workers['last_replaced']}")
+    return ", ".join(parts)
 
 
 def _spark(view: View, curve: str) -> str:

@@ -22,6 +22,7 @@ from alphatriangle.data.schemas import BufferData, LoadedTrainingState
 from alphatriangle.features import rows_from_experiences
 from alphatriangle.nn import ConvolutionalNetwork, WeightsMismatchError
 from alphatriangle.rl import ExperienceBuffer, PlayResult, Trainer, schedule
+from alphatriangle.training.cluster.ray_session import named_address
 from alphatriangle.training.compiling import (
     WaitForKernels,
     compile_answers,
@@ -34,7 +35,6 @@ from alphatriangle.training.learning.learner import Step
 from alphatriangle.training.learning.settings import PLAYING, make_network, same_settings
 from alphatriangle.training.play.in_process import InProcessPlay
 from alphatriangle.training.play.ray_play import RayPlay
-from alphatriangle.training.play.ray_session import named_address
 from alphatriangle.training.play.source import PlaySource
 from alphatriangle.utils.machine import core_count
 from alphatriangle.utils.signals import StopRequest
@@ -45,7 +45,7 @@ _LANES: Final = ("train.games_per_worker", "train.n_step_returns")
 
 
 class BatchLearner:
-    """A step is one batch of the replay, which self-play fills in this process or in Ray workers."""
+    """A step is one batch of the replay; self-play in this process or in Ray workers fills it."""
 
     def __init__(
         self, config: Config, info: RunInfo | None, changed: Container[str], ray_log: Path
@@ -95,16 +95,31 @@ class BatchLearner:
             if self.exact:
                 compile_self_play(config)
         if not self.exact:
-            with display.phase(f"starting Ray with {self._workers} self-play worker(s)"):
+            with display.phase(starting_words(self._workers)):
                 while not self._play.wait_until_ready(0.2):
                     stop.check()
 
     def _start_play(self) -> PlaySource:
         if self.exact:
             return InProcessPlay(self.network, self._config)
+        address = named_address()
+        if address is None:
+            return RayPlay(self.network, self._config, self._workers, log=self._ray_log)
+        is_auto = self._config.train.num_workers < 0
         return RayPlay(
-            self.network, self._config, self._workers, address=named_address(), log=self._ray_log
+            self.network,
+            self._config,
+            None if is_auto else self._workers,
+            address=address,
+            reserve=cpus_of_training(self._config),
+            log=self._ray_log,
+            on_own_workers=self._leave_cores_to,
         )
+
+    def _leave_cores_to(self, own_workers: int) -> None:
+        """So many workers have come to this machine."""
+        if not self._config.train.num_threads:
+            torch.set_num_threads(threads_beside(own_workers))
 
     def go_on(self, state: LoadedTrainingState) -> None:
         """Games in flight begin again from their seeds when they would be played in another way.
@@ -179,6 +194,20 @@ class BatchLearner:
         return Step(metrics, seconds, [])
 
     @property
+    def workers(self) -> dict[str, Any] | None:
+        """See :attr:`Learner.workers`."""
+        return self.play.facts()
+
+    @property
+    def problem(self) -> str | None:
+        """See :attr:`Learner.problem`."""
+        return self.play.problem
+
+    def take_wish_to_save(self) -> bool:
+        """See :meth:`Learner.take_wish_to_save`."""
+        return self.play.take_wish_to_save()
+
+    @property
     def is_torn(self) -> bool:
         """See :meth:`Learner.is_torn`."""
         return self.trainer.is_stepping or self._is_ending_a_step
@@ -209,16 +238,20 @@ class BatchLearner:
 
 
 def worker_count(config: Config) -> int:
-    """Self-play processes: as configured, or cores - 1, at least 1."""
-    wanted = config.train.num_workers
-    return max(core_count() - 1, 1) if wanted < 0 else wanted
+    """Self-play processes: as configured, or cores - 1 within the bounds configured. In a cluster
+    that are not configured it is the cluster that decides."""
+    train = config.train
+    if train.num_workers >= 0:
+        return train.num_workers
+    return min(max(core_count() - 1, train.min_workers), train.max_workers)
 
 
 def thread_count(config: Config, info: RunInfo | None, changed: Container[str] = ()) -> int:
     """torch threads of the training process: as configured, as before, or the cores left over.
 
     In-process runs keep the number they began with, because it decides the order of sums, until
-    something else is asked for: ``changed`` are settings that are not those of before.
+    something else is asked for: ``changed`` are settings that are not those of before. With workers
+    in a cluster it begins with all cores and follows from those that come to this machine.
     """
     if config.train.num_threads:
         return config.train.num_threads
@@ -226,11 +259,32 @@ def thread_count(config: Config, info: RunInfo | None, changed: Container[str] =
     asked_for = "train.num_threads" in changed or "train.num_workers" in changed
     if workers == 0:
         return info.num_threads if info and info.num_threads and not asked_for else core_count()
+    return core_count() if named_address() else threads_beside(workers)
+
+
+def threads_beside(workers: int) -> int:
+    """Cores of this machine that so many workers leave, at least 1."""
     return max(core_count() - workers, 1)
 
 
+def cpus_of_training(config: Config) -> int:
+    """What the learner, and the gate's games where there are cores enough, need of a node."""
+    gate = 1 if config.stats.gate_games and core_count() > 2 else 0
+    return max(config.train.num_threads, 1) + gate
+
+
+def starting_words(workers: int) -> str:
+    """What starting self-play is called."""
+    if (address := named_address()) is not None:
+        return f"joining the Ray at {address}"
+    return f"starting Ray with {workers} self-play worker(s)"
+
+
 def make_trainer(
-    config: Config, info: RunInfo | None, network: ConvolutionalNetwork, changed: Container[str] = ()
+    config: Config,
+    info: RunInfo | None,
+    network: ConvolutionalNetwork,
+    changed: Container[str] = (),
 ) -> Trainer:
     """The trainer. What ``auto`` was decided to mean is kept, unless the setting is ``changed``."""
     train = config.train
@@ -241,7 +295,10 @@ def make_trainer(
 
 
 def restore_learner(
-    state: LoadedTrainingState, network: ConvolutionalNetwork, trainer: Trainer, buffer: ExperienceBuffer
+    state: LoadedTrainingState,
+    network: ConvolutionalNetwork,
+    trainer: Trainer,
+    buffer: ExperienceBuffer,
 ) -> int:
     """Put the loaded state into the learner; returns the training step it stands at.
 

@@ -92,6 +92,17 @@ class Learner(Protocol):
         """
 
     @property
+    def workers(self) -> dict[str, Any] | None:
+        """How those who play elsewhere are, where there are any."""
+
+    @property
+    def problem(self) -> str | None:
+        """What the person should know of them; None when all is well."""
+
+    def take_wish_to_save(self) -> bool:
+        """Whether what there is should be saved now; asked once it is no more."""
+
+    @property
     def is_torn(self) -> bool:
         """Whether a step has begun to change the state and has not ended: nothing to be saved."""
 

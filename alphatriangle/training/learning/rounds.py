@@ -164,8 +164,21 @@ class RoundLearner:
             Rows(rows.boards, rows.slots, rows.policies, points(rows.returns, rows.slots, gamma)),
             result.episodes,
             health,
+            origins=np.zeros((0, 2), np.int64),  # nobody hands its games to anybody
             recorded=chosen(result.episodes, self._config.ntuple.recorded_games),
         )
+
+    @property
+    def workers(self) -> None:
+        """Nobody plays elsewhere."""
+
+    @property
+    def problem(self) -> None:
+        """See :attr:`Learner.problem`: there is nobody who could have any."""
+
+    def take_wish_to_save(self) -> bool:
+        """Nothing here can be lost before a save is due."""
+        return False
 
     @property
     def is_torn(self) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult
+from alphatriangle.rl.games import unpack_games
+from alphatriangle.training.play.episodes import open_episodes
 from alphatriangle.training.play.source import Ledger, make_self_play, sorted_episodes
 
 
@@ -54,14 +56,33 @@ class InProcessPlay:
         Raises:
             ValueError: the games in flight do not fit the configuration.
         """
+        unfinished, rows = open_episodes(state)
         self._ledger.next_episode = int(state["next_episode"])
-        if state["games"] is not None:
-            self._self_play.load_state_dict(state["games"])
+        games = state["games"] or {}
+        if "lanes" in games:
+            self._self_play.load_state_dict(games)
+        # Ray workers had these.
+        self._self_play.leave_out(rows)
+        for packed in games.get("packed", ()):
+            self._self_play.adopt(unpack_games(packed, only=unfinished.tolist()))
         taken = set(self._self_play.unfinished())
-        self._ledger.give_back([int(e) for e in state["unfinished"] if int(e) not in taken])
+        self._ledger.give_back([int(e) for e in unfinished if int(e) not in taken])
 
     def begin(self) -> None:
         """It plays when it is asked."""
+
+    def take_wish_to_save(self) -> bool:
+        """Nothing can be lost but with this process."""
+        return False
+
+    @property
+    def problem(self) -> str | None:
+        """Nothing that does not end training."""
+        return None
+
+    def facts(self) -> dict[str, Any] | None:
+        """There are no workers."""
+        return None
 
     def close(self, *, wait: bool = True) -> None:
         """Nothing to stop."""

@@ -8,20 +8,33 @@ from __future__ import annotations
 import pickle
 from typing import IO, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 
 class Begin(NamedTuple):
     """To the supervisor, first: which Ray, and what to play."""
 
     address: str | None
     """Of a cluster; None starts a Ray of its own on this machine."""
-    cpus: int
-    """What a Ray of its own may use."""
-    workers: int
+    workers: int | None
+    """How many; None means all that the cluster has a CPU for."""
+    least: int
+    most: int
+    """Bounds of that."""
+    reserve: int
+    """CPUs of this process's node that training needs for itself, in a cluster."""
     config: dict[str, Any]
     call_rows: int
     """Rows that a worker plays at a time, at least."""
     worker_episodes: int
     """Episodes that a worker is given ahead."""
+    device: str = "cpu"
+    """Where workers compute."""
+    gpu_share: float = 0.0
+    """Of a GPU, for each."""
+    package: str | None = None
+    """Folder of the package that travels to the nodes; None where they have it."""
 
 
 class Weights(NamedTuple):
@@ -38,12 +51,38 @@ class Play(NamedTuple):
     rows: int
 
 
+class AtHome(NamedTuple):
+    """To the supervisor, before these episodes are given: how far they have come."""
+
+    games: list[tuple[bytes, list[int]]]
+    """Of some of them, packed, and which."""
+    rows: dict[int, int]
+    """Of each that has any, the rows that have been handed out."""
+
+
 class Ready(NamedTuple):
     """From the supervisor: Ray is there."""
 
 
-class Alive(NamedTuple):
-    """From the supervisor: nothing new."""
+class Status(NamedTuple):
+    """From the supervisor, every second: how the workers are."""
+
+    wanted: int
+    running: int
+    pending: int
+    """Started, and not at work yet."""
+    nodes: list[dict[str, Any]]
+    """Of each: name, state, reason, cpus, running and pending."""
+    own_workers: int | None
+    """On the node of the training process; None for a client from outside the cluster."""
+    weights_age: float | None
+    """Seconds since the oldest weights that anybody plays with were the newest."""
+    rows_per_second: float
+    waits_for: str
+    """training (it is far enough ahead), rows (it plays), or workers (nobody plays)."""
+    problem: str | None
+    head_silent: float
+    """Seconds since the cluster's head has answered; 0 for a Ray of our own."""
 
 
 class Result(NamedTuple):
@@ -52,12 +91,19 @@ class Result(NamedTuple):
     worker: int
     process_id: int
     pickled: bytes
+    flying: npt.NDArray[np.int64]
+    """[K, 2] episodes that have begun, and rows of each that have been handed out."""
+    games: bytes | None = None
+    """All of them packed, now and then."""
+    games_of: tuple[int, ...] = ()
+    """The episodes in them."""
 
 
 class Replaced(NamedTuple):
-    """From the supervisor: a worker is gone and another one takes its place."""
+    """From the supervisor: a worker is gone and, where there is a place, another one comes."""
 
     worker: int
+    node: str
     reason: str
 
 

@@ -6,14 +6,20 @@ import logging
 import os
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
+import alphatriangle
 from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult
+from alphatriangle.rl.games import unpack_games
+from alphatriangle.training.play.episodes import GamesAtHome, OpenEpisodes, open_episodes
 from alphatriangle.training.play.messages import (
+    AtHome,
     Begin,
     Ended,
     NoRay,
@@ -23,19 +29,23 @@ from alphatriangle.training.play.messages import (
     Ready,
     Replaced,
     Result,
+    Status,
     Weights,
     WorkersFailed,
 )
 from alphatriangle.training.play.source import Ledger, sorted_episodes
-from alphatriangle.training.play.supervisor_link import SupervisorLink
+from alphatriangle.training.play.supervisor_link import SUPERVISOR, SupervisorLink
 from alphatriangle.training.play.worker import pickle_weights
 from alphatriangle.utils.errors import EvaluationNotFiniteError
-from alphatriangle.utils.machine import core_count
 
 logger = logging.getLogger(__name__)
 
 _WAIT_SECONDS: Final = 0.5
 _LOST_IN_A_ROW: Final = 5
+_LONGEST_PAUSE: Final = 15.0
+_HEAD_SILENT_SECONDS: Final = 10.0
+_MOST_GAME_BYTES: Final = 64 << 20
+"""Of games that go into a commit; with more, unfinished episodes begin anew after a restart."""
 
 
 class WorkersFailedError(RuntimeError):
@@ -45,60 +55,81 @@ class WorkersFailedError(RuntimeError):
 class RayPlay:
     """Plays in Ray workers that a supervisor looks after, a process of its own.
 
-    A worker that ends is replaced and its episodes are played again; so is everything when the
-    supervisor ends, with Ray for instance. Which episodes are given out and unfinished is known
-    here.
+    A worker that ends is replaced, and its games go on from where they came home last; so do all
+    when the supervisor ends, with Ray for instance. Which episodes are given out and unfinished,
+    and how many rows of each have been handed out, is known here, so that no row comes twice.
     """
 
     def __init__(
         self,
         network: NeuralNetwork,
         config: Config,
-        workers: int,
+        workers: int | None,
         *,
         address: str | None = None,
+        reserve: int = 0,
         log: Path = Path(os.devnull),
+        on_own_workers: Callable[[int], None] = lambda workers: None,
+        supervisor: str = SUPERVISOR,
     ) -> None:
-        """Begin to start ``workers`` workers; :meth:`wait_until_ready` waits for Ray.
+        """Begin to start workers; :meth:`wait_until_ready` waits for Ray.
 
         Args:
             network: the network that is trained.
-            config: settings of the run.
-            workers: how many, at least 1.
+            config: settings of the run. Each worker's own processor decides what "auto" means.
+            workers: how many, at least 1; None, in a cluster, for all that it has a CPU for.
             address: of a Ray cluster; None starts a Ray of our own on this machine.
+            reserve: CPUs that this process needs, where its machine is a node of the cluster.
             log: takes what Ray says.
+            on_own_workers: told how many workers there are on the node of this process, in a
+                cluster, whenever that changes.
+            supervisor: the module that looks after the workers.
         """
+        self._supervisor = supervisor
         self._network = network
         self._update_steps = config.train.worker_update_freq_steps
         self._log = log
-        # Workers compute on the CPU. What was chosen for this process holds for them only when it
-        # does so too; otherwise their own capability decides.
-        if network.device.type == "cpu":
-            config = config.model_copy(update={"model": network.arithmetic()})
-        games = config.train.games_per_worker
+        self._is_cluster = address is not None
+        self._patience = config.train.cluster_patience_seconds
+        train = config.train
+        games = train.games_per_worker
         # Half a row a lane: short calls, so that new weights and results travel soon.
         self._call_rows = max(games // 2, 16)
-        # So far ahead of training the workers pause.
-        self.lookahead_rows = 2 * workers * self._call_rows
         # What a worker has, and some at hand for when it has finished some.
-        self._episodes_out = workers * (2 * games + games // 2)
+        self._worker_episodes = 2 * games + games // 2
         self._refill = max(games // 4, 1)
+        package = str(Path(alphatriangle.__file__).parent) if train.package_travels else None
         self._begin = Begin(
             address,
-            core_count(),
             workers,
+            max(train.min_workers, 1),
+            train.max_workers,
+            reserve,
             config.model_dump(mode="json"),
             self._call_rows,
             2 * games,
+            train.worker_device,
+            train.worker_gpu_share if train.worker_device != "cpu" else 0.0,
+            package if address else None,
         )
+        self._on_own_workers = on_own_workers
+        self._own_workers: int | None = None
         self._ledger = Ledger()
-        self._unfinished: set[int] = set()  # taken from the ledger
+        self._open = OpenEpisodes()
+        self._home = GamesAtHome()
         self._lost_in_a_row = 0
+        self._lost_since: float | None = None
+        self._lost_reason = ""
         self._retry_at = 0.0
         self._has_been_ready = False
+        self._wants_save = False
         self._failure: WorkersFailedError | EvaluationNotFiniteError | None = None
         self.is_ready = False
+        self.status: Status | None = None
+        """The newest of the supervisor, while there is one."""
         self.workers_replaced = 0
+        self.last_replaced: str | None = None
+        """Which worker was replaced last, where and why."""
         self.process_ids: dict[int, int] = {}
         """Of the workers that have answered."""
         self.weights_version = -1
@@ -113,13 +144,48 @@ class RayPlay:
         """The supervisor's process, while there is one."""
         return self._link.process_id if self._link else None
 
+    @property
+    def lookahead_rows(self) -> int:
+        """So far ahead of training the workers pause."""
+        return 2 * self._count() * self._call_rows
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the workers, in words."""
+        if self._lost_since is not None and self._failure is None:
+            return f"Ray is lost and started again: {self._lost_reason}"
+        return self.status.problem if self.status else None
+
+    def facts(self) -> dict[str, Any]:
+        """For programs: how the workers are; see :class:`Status`."""
+        status = {} if self.status is None else self.status._asdict()
+        return {**status, "replaced": self.workers_replaced, "last_replaced": self.last_replaced}
+
+    def take_wish_to_save(self) -> bool:
+        """Whether something has been lost since the last call: what there is should be saved."""
+        wish, self._wants_save = self._wants_save, False
+        return wish
+
+    def _count(self) -> int:
+        """Workers that there are or soon will be."""
+        if self._begin.workers is not None:
+            return self._begin.workers
+        return max(self.status.wanted if self.status else 0, self._begin.least)
+
     def _start(self) -> None:
-        self._link = SupervisorLink(self._begin, self._log)
+        self._link = SupervisorLink(self._begin, self._log, self._supervisor)
         self._link.send(Weights(self.weights_version, self._weights))
         self._rows_taken = self._rows_asked = 0
-        if self._unfinished:
+        self._send_home()
+        if len(self._open):
             # Another supervisor had them.
-            self._link.send(Play(sorted(self._unfinished), 0))
+            self._link.send(Play(self._open.numbers().tolist(), 0))
+
+    def _send_home(self) -> None:
+        assert self._link is not None
+        rows = dict(self._open.rows().tolist())
+        if rows or self._home.packed:
+            self._link.send(AtHome(self._home.homes(), rows))
 
     def _publish_weights(self) -> None:
         self.weights_version += 1
@@ -183,10 +249,10 @@ class RayPlay:
             self._start()
         assert self._link is not None
         rows = self._rows_taken + wanted_rows + self.lookahead_rows
-        missing = self._episodes_out - len(self._unfinished)
+        missing = self._count() * self._worker_episodes - len(self._open)
         if missing >= self._refill or rows - self._rows_asked >= self._call_rows // 4:
             fresh = self._ledger.take(max(missing, 0))
-            self._unfinished.update(fresh)
+            self._open.add(fresh)
             self._rows_asked = rows
             self._link.send(Play(fresh, rows))
 
@@ -208,18 +274,27 @@ class RayPlay:
 
     def _accept(self, message: Result) -> PlayResult:
         self._lost_in_a_row = 0
+        self._lost_since = None
         self.process_ids[message.worker] = message.process_id
         result: PlayResult = pickle.loads(message.pickled)
         self._rows_taken += len(result.rows)
-        self._unfinished.difference_update(e.episode for e in result.episodes)
+        finished = [e.episode for e in result.episodes]
+        self._open.set_rows(message.flying)
+        self._open.close(finished)
+        self._home.drop(finished)
+        if message.games is not None:
+            self._home.put(message.games, message.games_of)
         return result
 
     def _take_note(self, message: NamedTuple) -> None:
         match message:
             case Ready():
                 self.is_ready = self._has_been_ready = True
-            case Replaced(worker, reason):
-                logger.warning("self-play worker %d died and is replaced: %s", worker, reason)
+            case Status():
+                self._take_status(message)
+            case Replaced(worker, node, reason):
+                self.last_replaced = f"worker {worker} on {node}: {reason}"
+                logger.warning("self-play worker %d on %s is replaced: %s", worker, node, reason)
                 self.workers_replaced += 1
                 self.process_ids.pop(worker, None)
             case WorkersFailed(reason):
@@ -235,41 +310,82 @@ class RayPlay:
             case Ended() if self._failure is None and self._link is not None:
                 self._lost(f"its process ended with exit code {self._link.exit_code()}")
 
+    def _take_status(self, status: Status) -> None:
+        before = self.status
+        self.status = status
+        if status.problem and (before is None or before.problem is None):
+            logger.warning("%s", status.problem)
+        is_silent = status.head_silent > _HEAD_SILENT_SECONDS
+        if is_silent and not (before and before.head_silent > _HEAD_SILENT_SECONDS):
+            # Ray ends whoever uses it when that goes on.
+            self._wants_save = True
+        if status.own_workers is not None and self._is_cluster:
+            if status.own_workers != self._own_workers:
+                self._on_own_workers(status.own_workers)
+            self._own_workers = status.own_workers
+
     def _lost(self, reason: str) -> None:
         """Begin again, in a while."""
         assert self._link is not None
         self._link.exit_code()
-        self._link = None
+        self._link = self.status = None
         self.is_ready = False
         self.process_ids = {}
+        self._wants_save = True
+        self._lost_reason = reason
         self._lost_in_a_row += 1
+        now = time.monotonic()
+        self._lost_since = self._lost_since or now
         if not self._has_been_ready:
             self._failure = WorkersFailedError(
                 f"Ray cannot be started: {reason}; {self._log} may say more, "
                 "--workers 0 does without it"
             )
-        elif self._lost_in_a_row >= _LOST_IN_A_ROW:
+        elif self._is_given_up(now):
             self._failure = WorkersFailedError(
                 f"Ray is lost again and again, last: {reason}; {self._log} says more, "
                 "--workers 0 plays without it"
             )
         else:
             logger.warning("Ray is lost and started again: %s", reason)
-        self._retry_at = time.monotonic() + 2.0 ** (self._lost_in_a_row - 1)
+        self._retry_at = now + min(2.0 ** (self._lost_in_a_row - 1), _LONGEST_PAUSE)
+
+    def _is_given_up(self, now: float) -> bool:
+        """A Ray of our own has no reason to be away; a cluster may come back."""
+        assert self._lost_since is not None
+        if self._is_cluster:
+            return now - self._lost_since > self._patience
+        return self._lost_in_a_row >= _LOST_IN_A_ROW
 
     def state_dict(self) -> dict[str, Any]:
-        """Ledger only: episodes in flight are played again from their seeds."""
+        """Which episodes are out, how many rows of each have come, and the games at home."""
+        games = self._home.packed
+        fits = sum(map(len, games)) <= _MOST_GAME_BYTES
         return {
             "next_episode": self._ledger.next_episode,
-            "unfinished": sorted_episodes(list(self._unfinished), self._ledger.returned),
-            "games": None,
+            "unfinished": sorted_episodes(self._ledger.returned),
+            "open": self._open.state_dict(),
+            "games": {"packed": games} if games and fits else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Give unfinished episodes out again, before any have been collected."""
-        assert not self._unfinished
+        """Give unfinished episodes out again, before any have been collected.
+
+        Raises:
+            ValueError: the games at home are not what a commit of this version has.
+        """
+        assert not len(self._open)
+        unfinished, rows = open_episodes(state)
         self._ledger.next_episode = int(state["next_episode"])
-        self._ledger.give_back([int(e) for e in state["unfinished"]])
+        self._open.add(unfinished)
+        self._open.set_rows(np.array([*rows.items()], np.int64).reshape(-1, 2))
+        games = state["games"] or {}
+        for packed in games.get("packed", ()):
+            inside = {game.episode for game in unpack_games(packed)}
+            self._home.put(packed, inside.intersection(unfinished.tolist()))
+        self._send_home()
+        assert self._link is not None
+        self._link.send(Play(unfinished.tolist(), 0))
         self._publish_weights()
 
     def begin(self) -> None:

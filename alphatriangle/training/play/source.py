@@ -33,13 +33,25 @@ class PlaySource(Protocol):
         """The network has been trained; self-play may take over its weights."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Which episodes come next or are unfinished; in this process also the games in flight."""
+        """Which episodes come next or are unfinished, and the games in flight; those of workers as
+        they came home last."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; an unfinished episode without its game is replayed from its seed."""
+        """Go on from there; an unfinished episode without its game is played from its seed, its
+        first rows, that have come before, left out."""
 
     def begin(self) -> None:
         """Play ahead, where that takes nothing from this process, until :meth:`collect` asks."""
+
+    @property
+    def problem(self) -> str | None:
+        """What the person should know of it; None when all is well."""
+
+    def facts(self) -> dict[str, Any] | None:
+        """How its workers are, where it has any."""
+
+    def take_wish_to_save(self) -> bool:
+        """Whether what there is should be saved now; asked once it is no more."""
 
     def close(self, *, wait: bool = True) -> None:
         """Stop playing; more than once does no harm. Without ``wait`` it ends by itself, soon."""

@@ -20,19 +20,20 @@ _START_SECONDS: Final = 180.0
 _JOIN_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 60.0
 _CLOSE_SECONDS: Final = 10.0
+SUPERVISOR: Final = "alphatriangle.training.play.supervisor"
 _PACKAGE_HOME: Final = str(Path(alphatriangle.__file__).resolve().parent.parent)
 
 
 class SupervisorLink:
     """One process from its start to its end. Nothing here waits for it, but :meth:`close`."""
 
-    def __init__(self, begin: Begin, log: Path) -> None:
-        """Start it; ``log`` takes what it and Ray say."""
+    def __init__(self, begin: Begin, log: Path, module: str = SUPERVISOR) -> None:
+        """Start it; ``log`` takes what it and Ray say. ``module`` speaks as a supervisor does."""
         path = [_PACKAGE_HOME, os.environ.get("PYTHONPATH", "")]
         with _opened(log) as output:
             self._process = subprocess.Popen(
                 # Not from the folder where training was started: its files are not modules.
-                [sys.executable, "-P", "-m", "alphatriangle.training.play.supervisor"],
+                [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -10,6 +10,25 @@ import os
 import pickle
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+
+class Orders(NamedTuple):
+    """What a worker is given with a call."""
+
+    episodes: list[int]
+    """To play from their beginnings, after those that it has."""
+    rows: dict[int, int]
+    """Of episodes given, rows that have been handed out before."""
+    homes: list[tuple[bytes, list[int]]]
+    """Packed games, and the episodes in them that it shall play on."""
+    version: int
+    """Of the weights."""
+    min_rows: int
+    bring_home: bool
+    """Whether to hand over the games in flight with the rows."""
+
 
 class Played(NamedTuple):
     """What the supervisor has to know of a call, and the rest of it, pickled."""
@@ -18,6 +37,11 @@ class Played(NamedTuple):
     """Those that have finished."""
     rows: int
     process_id: int
+    flying: npt.NDArray[np.int64]
+    """[K, 2]: see ``SelfPlay.flying``."""
+    games: bytes | None
+    games_of: list[int]
+    """The episodes in ``games``."""
     pickled: bytes
     """The ``PlayResult``."""
 
@@ -40,16 +64,40 @@ class SelfPlayWorker:
         self._self_play = make_self_play(self._network, config)
         self._weights_version = -1
 
-    def play(self, episodes: list[int], version: int, weights: bytes, min_rows: int) -> Played:
-        """Take these episodes and weights, play at least ``min_rows`` rows."""
-        if version != self._weights_version:
+    def hello(self) -> tuple[int, str]:
+        """Its process, and the arithmetic that its processor has made it choose."""
+        return os.getpid(), str(self._network.arithmetic().inference_dtype)
+
+    def play(self, orders: Orders, weights: bytes) -> Played:
+        """Take episodes, games and weights, play at least ``min_rows`` rows."""
+        from alphatriangle.rl.games import unpack_games
+
+        if orders.version != self._weights_version:
             self._network.set_weights(unpickle_weights(weights))
-            self._weights_version = version
-        self._self_play.add_episodes(episodes)
-        result = self._self_play.play(min_rows)
+            self._weights_version = orders.version
+        self._self_play.leave_out(orders.rows)
+        for packed, episodes in orders.homes:
+            self._self_play.adopt(unpack_games(packed, only=episodes))
+        self._self_play.add_episodes(orders.episodes)
+        result = self._self_play.play(orders.min_rows)
         finished = [e.episode for e in result.episodes]
-        rows = len(result.rows.returns)
-        return Played(finished, rows, os.getpid(), pickle.dumps(result, protocol=5))
+        games, games_of = self.games() if orders.bring_home else (None, [])
+        return Played(
+            finished,
+            len(result.rows),
+            os.getpid(),
+            self._self_play.flying(),
+            games,
+            games_of,
+            pickle.dumps(result, protocol=5),
+        )
+
+    def games(self) -> tuple[bytes, list[int]]:
+        """The games in flight, packed, and their episodes."""
+        from alphatriangle.rl.games import pack_games
+
+        games = self._self_play.games_in_flight()
+        return pack_games(games), [game.episode for game in games]
 
 
 def pickle_weights(weights: dict[str, Any]) -> bytes:

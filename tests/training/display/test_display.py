@@ -16,7 +16,15 @@ from rich.console import Console
 
 from alphatriangle.training.display import display as module
 from alphatriangle.training.display.display import Display, JsonDisplay
-from alphatriangle.training.display.view import Curve, Saved, View, plain_line, sparkline
+from alphatriangle.training.display.view import (
+    Curve,
+    Saved,
+    View,
+    facts,
+    panel,
+    plain_line,
+    sparkline,
+)
 
 
 def plain() -> tuple[Display, io.StringIO]:
@@ -40,6 +48,28 @@ def test_a_plain_line_has_the_facts() -> None:
 def test_before_the_first_step_it_says_what_it_waits_for() -> None:
     view = View("r", step=0, first_step=0, target=9, rows_wanted=500, rows_total=120)
     assert "120/500" in plain_line(view)
+    view.problem = "no CPU is free"
+    assert "PROBLEM: no CPU is free" in plain_line(view)
+
+
+def test_it_says_how_the_workers_are() -> None:
+    nodes = [{"name": "alpha", "running": 2}, {"name": "beta", "running": 1}]
+    workers = {
+        **{"wanted": 5, "running": 3, "pending": 1, "nodes": nodes, "rows_per_second": 1234.5},
+        **{"weights_age": 2.4, "waits_for": "training", "replaced": 0, "last_replaced": None},
+    }
+    view = View("r", step=3, first_step=0, target=9, rows_total=10, workers=workers)
+    line = "3 of 5 play (alpha 2, beta 1), 1 starting, 1,234 rows/s, weights 2 s old"
+    assert f"workers: {line}, they wait for training" in plain_line(view)
+    view.rows_wanted = 11
+    workers |= {"replaced": 2, "last_replaced": "worker 1 on beta: no memory"}
+    expected = f"{line}, training waits for them, 2 replaced, last worker 1 on beta: no memory"
+    assert expected in plain_line(view)
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    console.print(panel(view))
+    assert expected in " ".join(out.getvalue().split())
+    assert facts(view)["workers"] == workers
 
 
 def test_a_silent_phase_repeats_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +24,15 @@ from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult
 from alphatriangle.stats import Event
 from alphatriangle.stats.collector import start_collector_actor
+from alphatriangle.training.cluster import identity
+from alphatriangle.training.cluster.census import look, own_node
+from alphatriangle.training.cluster.ray_session import own_ray
+from alphatriangle.training.cluster.roster import Roster
+from alphatriangle.training.play.episodes import open_episodes
 from alphatriangle.training.play.in_process import InProcessPlay
-from alphatriangle.training.play.messages import Begin, Play, Result, Weights
+from alphatriangle.training.play.messages import Begin, Play, Replaced, Result, Weights
+from alphatriangle.training.play.pool import WorkerPool
 from alphatriangle.training.play.ray_play import RayPlay, WorkersFailedError
-from alphatriangle.training.play.ray_session import own_ray
-from alphatriangle.training.play.supervisor import WorkerPool
 from alphatriangle.training.play.worker import pickle_weights
 from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.machine import core_count
@@ -44,7 +50,7 @@ from tests.training.command import (
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of one Ray for all these tests."""
-    with own_ray(core_count()):
+    with own_ray(6):
         yield ray.get_runtime_context().gcs_address
 
 
@@ -84,16 +90,22 @@ def collect(play: RayPlay, episodes: int) -> list[PlayResult]:
 
 
 def assert_complete(play: RayPlay, results: list[PlayResult]) -> None:
-    """Every episode number came once at most, and none has been forgotten."""
+    """Every episode number and every row of it came once at most, and none has been forgotten."""
     finished = [e.episode for r in results for e in r.episodes]
     assert len(finished) == len(set(finished))
     state = play.state_dict()
-    assert set(finished) | set(state["unfinished"].tolist()) == set(range(state["next_episode"]))
+    unfinished, rows = open_episodes(state)
+    assert set(finished) | set(unfinished.tolist()) == set(range(state["next_episode"]))
+    origins = [tuple(origin) for r in results for origin in r.origins.tolist()]
+    assert len(origins) == len(set(origins))
+    out = Counter(episode for episode, _ in origins if episode not in finished)
+    assert rows == out
 
 
-def test_more_workers_than_cores_all_play(start_play: Start) -> None:
-    workers = core_count() + 3
-    play = start_play(workers)
+def test_more_workers_than_cores_all_play(network: NeuralNetwork, tmp_path: Path) -> None:
+    """On one machine: its Ray has a CPU in its books for each."""
+    workers = core_count() + 2
+    play = RayPlay(network, tiny(), workers, log=tmp_path / "ray.log")
     results: list[PlayResult] = []
     while len(set(play.process_ids.values())) < workers:
         results += play.collect(1)
@@ -103,6 +115,7 @@ def test_more_workers_than_cores_all_play(start_play: Start) -> None:
             game.step(int(move))
         assert game.is_over
         assert game.score == pytest.approx(episode.score)
+    play.close()
 
 
 def test_a_killed_worker_is_replaced_and_its_episodes_are_played(start_play: Start) -> None:
@@ -163,28 +176,31 @@ def test_workers_without_memory_end_training_with_a_word(
 
 def test_a_resumed_run_plays_unfinished_episodes_again(start_play: Start) -> None:
     first = start_play(1)
-    collect(first, 3)
-    state = first.state_dict()
+    results = collect(first, 3)
+    state = pickle.loads(pickle.dumps(first.state_dict()))
     again = start_play(1)
     again.load_state_dict(state)
-    finished = {e.episode for r in collect(again, 20) for e in r.episodes}
-    assert min(state["unfinished"]) in finished
+    results += collect(again, 20)
+    assert min(open_episodes(state)[0]) in {e.episode for r in results for e in r.episodes}
+    assert_complete(again, results)
 
 
 def test_a_run_can_go_on_without_ray_and_with_it_again(
     start_play: Start, network: NeuralNetwork
 ) -> None:
     actors = start_play(1)
-    collect(actors, 3)
+    results = collect(actors, 3)
     state = actors.state_dict()
     local = InProcessPlay(network, tiny())
     local.load_state_dict(state)
-    played = [e.episode for _ in range(30) for r in local.collect(5) for e in r.episodes]
-    assert set(played) & set(state["unfinished"].tolist())
+    here = [r for _ in range(30) for r in local.collect(5)]
+    assert {e.episode for r in here for e in r.episodes} & set(open_episodes(state)[0].tolist())
     back = start_play(1)
     back.load_state_dict(local.state_dict())
     expected = local.state_dict()["unfinished"]
-    np.testing.assert_array_equal(back.state_dict()["unfinished"], expected)
+    np.testing.assert_array_equal(open_episodes(back.state_dict())[0], expected)
+    origins = [tuple(origin) for r in results + here for origin in r.origins.tolist()]
+    assert len(origins) == len(set(origins))
 
 
 def test_workers_take_over_new_weights(start_play: Start) -> None:
@@ -212,14 +228,17 @@ def test_whoever_has_answered_plays_on_at_once(address: str, network: NeuralNetw
     """Not when the supervisor comes by next."""
     config = tiny().model_dump(mode="json")
     said: list[NamedTuple] = []
-    pool = WorkerPool(Begin(address, core_count(), 1, config, 16, 32), said.append)
+    begin = Begin(None, 1, 1, 1, 0, config, 16, 32)
+    pool = WorkerPool(begin, said.append, Roster(identity.here(), own_node(), is_trusted=True))
+    facts = look()
     pool.take(Weights(0, pickle_weights(network.get_weights())))
     pool.take(Play(list(range(100)), 200))
-    pool.turn(60.0)
-    for results in range(5):
+    while not said:
+        pool.turn(60.0, facts)
+    for results in range(1, 5):
         assert pool.is_busy
         while len(said) == results:
-            pool.turn(60.0)
+            pool.turn(60.0, facts)
     assert all(isinstance(message, Result) for message in said)
 
 
@@ -281,3 +300,38 @@ def test_train_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     history = client.get_metric_history(run.info.run_id, "loss/total")
     assert sorted(m.step for m in history) == list(range(2, 17, 2))
+
+
+def test_the_games_of_a_worker_that_dies_go_on_elsewhere(
+    address: str, network: NeuralNetwork
+) -> None:
+    """From where they came home last, whoever has them, and no row comes twice."""
+    config = tiny_config(train={"games_per_worker": 6}).model_dump(mode="json")
+    said: list[NamedTuple] = []
+    begin = Begin(None, 1, 1, 1, 0, config, 16, 12)
+    pool = WorkerPool(begin, said.append, Roster(identity.here(), own_node(), is_trusted=True))
+    facts = look()
+    pool.take(Weights(0, pickle_weights(network.get_weights())))
+    pool.take(Play(list(range(40)), 10_000))
+    pool.turn(0.0, facts)
+    (worker,) = pool.workers.values()
+    worker.home_at = float("-inf")  # the next call brings the games home
+
+    def results() -> list[Result]:
+        return [message for message in said if isinstance(message, Result)]
+
+    while not any(result.games for result in results()) or results()[-1].games:
+        pool.turn(60.0, facts)
+    assert worker.process_id is not None
+    os.kill(worker.process_id, signal.SIGKILL)
+    while not any(isinstance(message, Replaced) for message in said):
+        pool.turn(60.0, facts)
+    count = len(results())
+    while len(results()) < count + 12:
+        pool.turn(60.0, facts)
+    played = [pickle.loads(result.pickled) for result in results()]
+    origins = [tuple(origin) for result in played for origin in result.origins.tolist()]
+    assert len(origins) == len(set(origins))
+    for episode in {e.episode for result in played for e in result.episodes}:
+        numbers = sorted(number for of, number in origins if of == episode)
+        assert numbers == list(range(len(numbers))), "none is missing"

@@ -97,8 +97,10 @@ def _connect(host: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def cluster(address: str) -> Iterator[None]:
+def cluster(address: str, *, package: str | None = None) -> Iterator[None]:
     """Within it, this process is connected to the Ray at ``address``.
+
+    ``package`` is the folder of a package that Ray shall bring to every node for us.
 
     Raises:
         NoRayError: nobody answers there, or not as this version of Ray does.
@@ -108,7 +110,14 @@ def cluster(address: str) -> Iterator[None]:
         import_ray(loopback=loopback)
         import ray
 
-        ray.init(address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        travels = {} if package is None else {"runtime_env": {"py_modules": [package]}}
+        ray.init(
+            address,
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=False,
+            **travels,
+        )
     except (Exception, SystemExit) as e:
         # Ray raises bare exceptions here and, of its own, some that are no RayError.
         token = ""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alphatriangle.training.play.ray_session import NoRayError, private_folder
+from alphatriangle.training.cluster.ray_session import NoRayError, private_folder
 from tests.durability.test_kills import newest_step
 from tests.training.command import COMMAND, alphatriangle, commits, train_arguments
 

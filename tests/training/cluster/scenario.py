@@ -1,0 +1,93 @@
+"""A training on a node of a cluster, told by its JSON lines."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.nodes import PORT, Node, until
+from tests.training.command import COMMAND, train_arguments
+
+
+class Training:
+    """Started at once; :meth:`stop` asks it to end, :meth:`close` does not ask."""
+
+    def __init__(self, node: Node, head: Node, *more: str, **environment: str) -> None:
+        self.node = node
+        self.data = node.folder / "data"
+        self.output = node.folder / "output"
+        arguments = train_arguments(self.data, "--log-format", "json", *more, steps=1_000_000)
+        address = f"{head.address}:{PORT}"
+        self.process: subprocess.Popen[str] = node.start(
+            [*COMMAND, *arguments], self.output, RAY_ADDRESS=address, **environment
+        )
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All that it has said, each line an object."""
+        text = self.output.read_text()
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def progress(self) -> list[dict[str, Any]]:
+        """How it went."""
+        return [line for line in self.lines() if line["event"] == "progress"]
+
+    def now(self) -> dict[str, Any]:
+        """The newest of that."""
+        return ([{"step": -1, "workers": None, "problem": None}] + self.progress())[-1]
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """How the nodes are, by name."""
+        workers = self.now()["workers"] or {}
+        return {node["name"]: node for node in workers.get("nodes", [])}
+
+    def running(self) -> dict[str, int]:
+        """Workers at work, by node."""
+        return {name: node["running"] for name, node in self.nodes().items() if node["running"]}
+
+    def until(self, condition: Any, seconds: float, what: str) -> float:
+        """Wait for it; how long that took."""
+        began = time.monotonic()
+
+        def holds() -> bool:
+            assert self.process.poll() is None, self.output.read_text()[-3000:]
+            return bool(condition())
+
+        try:
+            until(holds, seconds, what)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; {self.now()}") from None
+        return time.monotonic() - began
+
+    def until_steps(self, more: int, seconds: float = 60.0) -> None:
+        """Wait until it has made so many further steps."""
+        step = self.now()["step"]
+        self.until(lambda: self.now()["step"] >= step + more, seconds, f"{more} steps")
+
+    def longest_gap(self) -> float:
+        """Seconds between two lines in which it made a step, at most; from its first step on."""
+        gaps, before = [0.0], None
+        for line in [line for line in self.progress() if line["step"] > 0]:
+            if before is None or line["step"] > before["step"]:
+                gaps.append(line["time"] - before["time"] if before else 0.0)
+                before = line
+        return max(gaps)
+
+    def stop(self) -> dict[str, Any]:
+        """Let it save and end; the last that it said."""
+        self.node.signal(self.process, signal.SIGTERM)
+        assert self.process.wait(90) == 0, self.output.read_text()[-3000:]
+        return self.lines()[-1]
+
+    def close(self) -> None:
+        """End it."""
+        if self.process.poll() is None:
+            self.node.signal(self.process, signal.SIGKILL)
+            self.process.wait()
+
+    def log(self) -> str:
+        """What the run's log says."""
+        return next(Path(self.data).glob("runs/*/logs/train.log")).read_text()
