@@ -55,8 +55,31 @@ def _kinds(family: str) -> Any:
     from alphatriangle.ntuple import layout
 
     parts = family.split("+")
-    radii = tuple(sorted((int(part[1:]) for part in parts if part != "lines"), reverse=True))
-    return layout.make_kinds(radii, lines="lines" in parts)
+    radii = tuple(sorted((int(part[1:]) for part in parts if part[0] == "p"), reverse=True))
+    others: set[tuple[int, ...]] = layout.LINES_OF if "lines" in parts else set()
+    if "strips" in parts:
+        others = others | _strips()
+    return layout.make_kinds(radii, others)
+
+
+def _strips(length: int = 9) -> set[tuple[int, ...]]:
+    """Two rows beside each other over ``length`` columns, from the left and in the middle."""
+    from alphatriangle.game.geometry import COLS, PLAYABLE_COLUMNS
+
+    found = set()
+    for row in range(4):
+        start, end = PLAYABLE_COLUMNS[row + 1]
+        for first in {start, (start + end - length) // 2}:
+            columns = range(max(first, 0), first + length)
+            found.add(
+                tuple(
+                    r * COLS + c
+                    for r in (row, row + 1)
+                    for c in columns
+                    if PLAYABLE_COLUMNS[r][0] <= c < PLAYABLE_COLUMNS[r][1]
+                )
+            )
+    return found
 
 
 def play(weights: Any, effort: str, games: int, seed: int) -> dict[str, float]:
@@ -125,6 +148,7 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
         }
         training = float(newest.mean())
         marks.append({"seconds": mark, "deals": learned, "training": training, "tests": tests})
+        sys.stderr.write(f"{variant.name}, seed {seed}: {json.dumps(marks[-1])}\n")
         if options.save:
             np.save(options.folder / f"{variant.name}-{seed}-{mark:g}.npy", tables.average)
     result = {"variant": variant.name, "settings": variant.settings, "seed": seed, "marks": marks}

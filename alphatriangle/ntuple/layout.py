@@ -37,7 +37,7 @@ from alphatriangle.ntuple.bit_extract import moves_of
 
 COUNTS: Final = 64
 """Weights of one shape's number of placements; no shape fits at more anchors."""
-RADII: Final = (3, 2)
+RADII: Final = (3, 2, 1)
 """Of the patches, the largest first."""
 MOST_TOUCHED: Final = 6
 """Lines that one placement can complete, at most."""
@@ -148,9 +148,9 @@ def _small_kinds(large: list[Kind], radius: int, small_radius: int) -> list[Kind
     return sorted(found.values(), key=_is_full, reverse=True)
 
 
-def make_kinds(radii: tuple[int, ...], *, lines: bool = True) -> list[Kind]:
-    """The kinds of patches and lines, in the order of :class:`Layout`."""
-    large = _large_kinds(patches(radii[0]) | (LINES_OF if lines else set()))
+def make_kinds(radii: tuple[int, ...], others: set[Cells] = LINES_OF) -> list[Kind]:
+    """The kinds of patches and of ``others``, in the order of :class:`Layout`."""
+    large = _large_kinds(patches(radii[0]) | others)
     small = [kind for radius in radii[1:] for kind in _small_kinds(large, radii[0], radius)]
     return large + sorted(small, key=_is_full, reverse=True)
 
