@@ -45,7 +45,7 @@ _LANES: Final = ("train.games_per_worker", "train.n_step_returns")
 
 
 class BatchLearner:
-    """A step is one batch of the replay, which self-play fills in this process or in Ray workers."""
+    """A step is a batch of the replay, which self-play fills in this process or in Ray workers."""
 
     def __init__(
         self, config: Config, info: RunInfo | None, changed: Container[str], ray_log: Path
@@ -230,7 +230,10 @@ def thread_count(config: Config, info: RunInfo | None, changed: Container[str] =
 
 
 def make_trainer(
-    config: Config, info: RunInfo | None, network: ConvolutionalNetwork, changed: Container[str] = ()
+    config: Config,
+    info: RunInfo | None,
+    network: ConvolutionalNetwork,
+    changed: Container[str] = (),
 ) -> Trainer:
     """The trainer. What ``auto`` was decided to mean is kept, unless the setting is ``changed``."""
     train = config.train
@@ -241,7 +244,10 @@ def make_trainer(
 
 
 def restore_learner(
-    state: LoadedTrainingState, network: ConvolutionalNetwork, trainer: Trainer, buffer: ExperienceBuffer
+    state: LoadedTrainingState,
+    network: ConvolutionalNetwork,
+    trainer: Trainer,
+    buffer: ExperienceBuffer,
 ) -> int:
     """Put the loaded state into the learner; returns the training step it stands at.
 
