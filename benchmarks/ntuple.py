@@ -8,7 +8,8 @@ not measured again.
     python -m benchmarks.ntuple --seconds 60 --effort 32,12,64,3,1 --games 200 --test-seed 5
 
 A variant sets what ``OnlineLearner`` takes, ``deals`` of a round, ``tuples``
-(``p3+lines``: patches of radius 3 and lines), or any field of ``online.Settings``.
+(``p3+lines``: patches of radius 3 and lines), any field of
+``online.Settings``, or ``forget``, the share that the sums behind the rates keep after a round.
 """
 
 from __future__ import annotations
@@ -50,14 +51,35 @@ def _value(text: str) -> Any:
         return text
 
 
-def _layout(family: str) -> Any:
+def _kinds(family: str) -> Any:
     from alphatriangle.ntuple import layout
 
     parts = family.split("+")
-    radii = [int(part[1:]) for part in parts if part not in ("lines", "turned")]
-    lines = layout.LINES_OF if "lines" in parts else ()
-    tuples = set().union(*map(layout.patches, radii), lines)
-    return layout.make_layout(tuples, turned="turned" in parts)
+    radii = tuple(sorted((int(part[1:]) for part in parts if part[0] == "p"), reverse=True))
+    others: set[tuple[int, ...]] = layout.LINES_OF if "lines" in parts else set()
+    if "strips" in parts:
+        others = others | _strips()
+    return layout.make_kinds(radii, others)
+
+
+def _strips(length: int = 9) -> set[tuple[int, ...]]:
+    """Two rows beside each other over ``length`` columns, from the left and in the middle."""
+    from alphatriangle.game.geometry import COLS, PLAYABLE_COLUMNS
+
+    found = set()
+    for row in range(4):
+        start, end = PLAYABLE_COLUMNS[row + 1]
+        for first in {start, (start + end - length) // 2}:
+            columns = range(max(first, 0), first + length)
+            found.add(
+                tuple(
+                    r * COLS + c
+                    for r in (row, row + 1)
+                    for c in columns
+                    if PLAYABLE_COLUMNS[r][0] <= c < PLAYABLE_COLUMNS[r][1]
+                )
+            )
+    return found
 
 
 def play(weights: Any, effort: str, games: int, seed: int) -> dict[str, float]:
@@ -92,13 +114,16 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
 
     if family := settings.pop("tuples", ""):
         # Before any kernel's module takes its constants from it; kernels of their own.
-        setattr(layout, "LAYOUT", _layout(str(family)))  # noqa: B010
+        kinds = _kinds(str(family))
+        setattr(layout, "KINDS", kinds)  # noqa: B010
+        setattr(layout, "LAYOUT", layout.make_layout(kinds))  # noqa: B010
         setattr(layout, "SIZE", layout.LAYOUT.size)  # noqa: B010
         os.environ["NUMBA_CACHE_DIR"] = str(options.folder.absolute() / f"kernels-{family}")
     from alphatriangle.ntuple.learner import OnlineLearner
     from alphatriangle.ntuple.tables import Tables
 
     deals = int(settings.pop("deals", DEALS))
+    forget = float(settings.pop("forget", 1.0))
     tables = Tables.zeros()
     ours = {k: v for k, v in settings.items() if k in OnlineLearner.__init__.__annotations__}
     learner = OnlineLearner(tables, seed=seed, **ours)  # type: ignore[arg-type]
@@ -113,6 +138,8 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
             begin = time.process_time()
             played = learner.round(deals)
             learned += played.deals
+            if forget < 1.0:
+                _forget(tables, forget)
             spent += time.process_time() - begin
             curve.append((spent, [e.score for e in played.episodes]))
         newest = np.concatenate([scores for at, scores in curve if at > 0.75 * mark])
@@ -126,6 +153,12 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
     result = {"variant": variant.name, "settings": variant.settings, "seed": seed, "marks": marks}
     kept.write_text(json.dumps(result))
     return result
+
+
+def _forget(tables: Any, share: float) -> None:
+    """Let the rates of temporal coherence forget what was long ago."""
+    share = np.float32(share)
+    tables.errors, tables.absolute = tables.errors * share, tables.absolute * share
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:

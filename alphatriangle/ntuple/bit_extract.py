@@ -25,21 +25,21 @@ _SLOW_PEXT: Final = ("bdver4", "znver1", "znver2")
 class ByPext(NamedTuple):
     """For kernels compiled with PEXT; each type of way is compiled, and kept on disk, by itself."""
 
-    pext: int = 1
+    folded: bool = False  # whether weights are folded, so that small tuples need no look-up
 
 
 class ByMoves(NamedTuple):
     """For kernels compiled with shifts, which run everywhere."""
 
-    pext: int = 0
+    folded: bool = False
 
 
 Way = ByPext | ByMoves
 
 
-def best_way() -> Way:
+def best_way(*, folded: bool = False) -> Way:
     """The faster way of this processor."""
-    return ByPext() if has_fast_pext() else ByMoves()
+    return ByPext(folded) if has_fast_pext() else ByMoves(folded)
 
 
 def has_fast_pext() -> bool:

@@ -13,6 +13,7 @@ from alphatriangle.game.geometry import EMPTY, SLOTS
 from alphatriangle.game.kernels import any_legal, deal
 from alphatriangle.ntuple import look_ahead as la
 from alphatriangle.ntuple.bit_extract import best_way
+from alphatriangle.ntuple.layout import fold
 from alphatriangle.ntuple.look_ahead import Effort
 from alphatriangle.utils.seeding import derive_key
 from alphatriangle.utils.streams import STREAM_DEAL, STREAM_PLAYER
@@ -31,10 +32,13 @@ class Plan(NamedTuple):
 class Planner:
     """Searches with one set of weights; of use to one thread at a time."""
 
-    def __init__(self, weights: npt.NDArray[np.float32], effort: Effort) -> None:
-        self.weights = weights
+    def __init__(
+        self, weights: npt.NDArray[np.float32], effort: Effort, *, folded: bool = False
+    ) -> None:
+        """``folded`` says that the weights are already what :func:`layout.fold` makes of them."""
+        self.weights = weights if folded else fold(weights)
         self.effort = effort
-        self._way = best_way()
+        self._way = best_way(folded=True)
         self._rooms = la.make_rooms(effort)
 
     @property
@@ -126,8 +130,10 @@ def play_games(
     ``between`` is called by all threads.
     """
 
+    folded = fold(weights)
+
     def play(episode: int) -> Episode:
-        return Planner(weights, effort).play(seed, episode, max_moves, between)
+        return Planner(folded, effort, folded=True).play(seed, episode, max_moves, between)
 
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(play, episodes)

@@ -34,8 +34,7 @@ _MOVES: Final = LAYOUT.moves
 _OFFSET: Final = LAYOUT.offset
 _FIRST: Final = LAYOUT.first
 _READ: Final = LAYOUT.read
-_KINDS: Final = len(LAYOUT.mask)
-_FULL: Final = LAYOUT.full
+_FULL, _LARGE, _SMALL_FULL, _KINDS = LAYOUT.groups
 _COUNTS_AT: Final = LAYOUT.counts
 
 
@@ -96,10 +95,22 @@ def logit(
             t1 += weights[at + _packed(way, kind, views[v + 1])]
             t2 += weights[at + _packed(way, kind, views[v + 2])]
             t3 += weights[at + _packed(way, kind, views[v + 3])]
-    for kind in range(_FULL, _KINDS):
+    for kind in range(_FULL, _LARGE):
         at = _OFFSET[kind]
         for i in range(_FIRST[kind], _FIRST[kind + 1]):
             t0 += weights[at + _packed(way, kind, views[_READ[i]])]
+    if not way.folded:
+        for kind in range(_LARGE, _SMALL_FULL):
+            at = _OFFSET[kind]
+            for v in range(0, VIEWS, 4):
+                t0 += weights[at + _packed(way, kind, views[v])]
+                t1 += weights[at + _packed(way, kind, views[v + 1])]
+                t2 += weights[at + _packed(way, kind, views[v + 2])]
+                t3 += weights[at + _packed(way, kind, views[v + 3])]
+        for kind in range(_SMALL_FULL, _KINDS):
+            at = _OFFSET[kind]
+            for i in range(_FIRST[kind], _FIRST[kind + 1]):
+                t1 += weights[at + _packed(way, kind, views[_READ[i]])]
     return np.float64(((t0 + t1) + (t2 + t3)) + sum_of_counts(weights[_COUNTS_AT:], lo, hi))
 
 

@@ -7,18 +7,16 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from alphatriangle.features.symmetry import SYMMETRIES
 from alphatriangle.game.geometry import NUM_SHAPES
-from alphatriangle.ntuple.layout import COUNTS, LINES_OF, RADIUS, image, kinds, patches
+from alphatriangle.ntuple.layout import COUNTS, KINDS, image
 from tests.reference import from_int, legal_actions
 
 
 def places(board: int) -> list[int]:
     """The weights that are looked up: of every image of every kind of tuple, of every shape."""
     found, start = [], 0
-    for cells in kinds(patches(RADIUS) | LINES_OF):
-        seen = {image(cells, symmetry): symmetry for symmetry in reversed(range(SYMMETRIES))}
-        for symmetry in seen.values():
+    for cells, read, _ in KINDS:
+        for symmetry in read:
             # Which bit a cell is does not depend on the image, but on the cell that it is one of.
             bits = [board >> image((cell,), symmetry)[0] & 1 for cell in cells]
             found.append(start + sum(bit << i for i, bit in enumerate(bits)))

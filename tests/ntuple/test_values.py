@@ -16,7 +16,16 @@ from alphatriangle.game.state import GameState
 from alphatriangle.ntuple import generate
 from alphatriangle.ntuple.bit_extract import ByMoves, ByPext, Way, has_fast_pext, moves_of
 from alphatriangle.ntuple.evaluate import evaluate
-from alphatriangle.ntuple.layout import COUNTS, LAYOUT, SIZE, make_layout, patches
+from alphatriangle.ntuple.layout import (
+    COUNTS,
+    KINDS,
+    LAYOUT,
+    SIZE,
+    Kind,
+    fold,
+    make_kinds,
+    make_layout,
+)
 from tests.ntuple import reference
 
 WAYS: list[Way] = [ByPext(), ByMoves()] if has_fast_pext() else [ByMoves()]
@@ -66,9 +75,13 @@ def test_both_ways_give_the_same_bits() -> None:
 
 def test_a_board_and_its_images_have_one_value() -> None:
     weights = np.random.default_rng(4).normal(size=SIZE).astype(np.float32)
+    weights[LAYOUT.counts :] = 0
     # Shapes are not closed under the symmetries, and tuples that are their own images are looked up
     # in one order of their cells only.
-    weights[LAYOUT.offset[LAYOUT.full] :] = 0
+    for kind in range(len(KINDS)):
+        if len(KINDS[kind].read) < 12:
+            start = int(LAYOUT.offset[kind])
+            weights[start : start + 2 ** len(KINDS[kind].cells)] = 0
     number = random.Random(5).getrandbits(120) & PLAYABLE_MASK
     cells = [c for c in range(120) if number >> c & 1]
     images = [sum(1 << int(turned[c]) for c in cells) for turned in symmetries().cell]
@@ -76,6 +89,20 @@ def test_a_board_and_its_images_have_one_value() -> None:
     assert values == pytest.approx(values[0], abs=1e-5)
     assert values[0] != 0.5
     assert len(set(images)) == 12
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: type(way).__name__)
+def test_folded_weights_say_the_same_with_fewer_look_ups(way: Way) -> None:
+    rng = random.Random(7)
+    weights = np.random.default_rng(7).normal(0, 0.1, SIZE).astype(np.float32)
+    boards, slots = boards_of([rng.getrandbits(120) for _ in range(200)])
+    folded = fold(weights)
+    small = slice(int(LAYOUT.offset[LAYOUT.groups[1]]), LAYOUT.counts)
+    assert weights[small].any()
+    assert not folded[small].any()
+    one = evaluate(weights, boards, slots, way).values
+    other = evaluate(folded, boards, slots, way._replace(folded=True)).values
+    assert one == pytest.approx(other, abs=1e-5)
 
 
 def test_the_generated_module_is_what_is_generated() -> None:
@@ -102,6 +129,6 @@ def test_logits_name_the_legal_placements_and_the_value_is_that_of_the_best() ->
 def test_tuples_fit_into_one_word_or_are_refused() -> None:
     assert LAYOUT.lookups == len(reference.places(0))
     assert LAYOUT.counts + NUM_SHAPES * COUNTS == SIZE
-    assert make_layout(patches(1)).size < SIZE
+    assert make_layout(make_kinds((1,))).size < SIZE
     with pytest.raises(ValueError, match="lie in 96 cells, more than 64"):
-        make_layout({tuple(c for c in range(CELLS) if PLAYABLE_MASK >> c & 1)})
+        make_layout([Kind(tuple(c for c in range(CELLS) if PLAYABLE_MASK >> c & 1), (0,))])
