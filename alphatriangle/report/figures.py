@@ -97,6 +97,11 @@ def _score(report: Report) -> Figure | None:
 
 
 def _losses(report: Report) -> Figure | None:
+    if "train/value_error" in report.curves:
+        figure, (axes,) = _new()
+        names = {"train/value_error": "value error"}
+        _lines(axes, report.curves, names, "squared error of a chance to survive")
+        return figure
     figure, (left, right) = _new(2)
     names = {"loss/total": "total", "loss/policy": "policy", "loss/value": "value"}
     drawn = _lines(left, report.curves, names, "loss")
@@ -111,7 +116,10 @@ def _throughput(report: Report) -> Figure | None:
         "search/positions_per_second": "network positions",
     }
     drawn = _lines(left, report.curves, names, "a second")
-    _lines(right, report.curves, {"train/rows_per_second": "rows"}, "learner rows a second")
+    if "search/deals_per_second" in report.curves:
+        _lines(right, report.curves, {"search/deals_per_second": "deals"}, "deals a second")
+    else:
+        _lines(right, report.curves, {"train/rows_per_second": "rows"}, "learner rows a second")
     return figure if drawn else None
 
 
