@@ -209,6 +209,7 @@ def _carry_out(
 ) -> TrainingOutcome:
     with stop.at_once():
         from alphatriangle.data.errors import FencedError
+        from alphatriangle.data.runs.summary import has_settings
         from alphatriangle.training.play.ray_play import WorkersFailedError
         from alphatriangle.training.run import Watching
         from alphatriangle.training.run import train as run_training
@@ -216,9 +217,12 @@ def _carry_out(
     try:
         return run_training(plan, display, stop, Watching(log_level, profile))
     except WorkersFailedError as e:
-        goes_on = what_goes_on(plan.run_name, plan.config.persistence.root_data_dir)
+        folder = plan.config.persistence.root_data_dir
         said = "; ".join([str(e), *getattr(e, "__notes__", [])])
-        raise FailedError(f"{said}; with {goes_on} it goes on from what is saved") from e
+        if has_settings(plan.config.persistence, plan.run_name):
+            again = what_goes_on(plan.run_name, folder)
+            said += f"; the run goes on from what is saved with {again}"
+        raise FailedError(said) from e
     except (TrainingDivergedError, FencedError) as e:
         raise FailedError("; ".join([str(e), *getattr(e, "__notes__", [])])) from e
 

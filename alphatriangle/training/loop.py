@@ -180,6 +180,8 @@ class TrainingLoop:
         self._show()
         if self.parts.learner.take_wish_to_save() and self._changed:
             self._save(is_best=False)
+        # No step may come for long that would look.
+        self._poll_save()
         return self._rows_missing()
 
     def _absorb(self, result: PlayResult) -> None:

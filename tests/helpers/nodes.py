@@ -159,13 +159,13 @@ class Node(_Holder):
         ]
 
     def start(self, command: list[str], output: Path, **environment: str) -> subprocess.Popen[str]:
-        """Start a command on this node, whose output goes to a file."""
-        with output.open("w") as f:
+        """Start a command on this node, whose output goes to a file, its errors beside it."""
+        with output.open("w") as f, output.with_suffix(".errors").open("w") as errors:
             return subprocess.Popen(
                 self.enter(*command),
                 stdin=subprocess.DEVNULL,
                 stdout=f,
-                stderr=subprocess.STDOUT,
+                stderr=errors,
                 text=True,
                 cwd=self.folder,
                 env=self.environ(**environment),

@@ -119,11 +119,11 @@ class Roster:
             answer = ray.get(call)
         except (RayError, ImportError, AttributeError) as e:
             # What another version of the package sends may not be understood here.
-            state: State = "refused" if call is node.hello else "silent"
+            state: State = "refused" if call == node.hello else "silent"
             self._drop_agent(node)
             self._set(node, state, why(e), now)
             return
-        if call is node.hello:
+        if call == node.hello:
             node.hello, node.beat_at, node.heard_at = None, now, now
             reason = difference(self._ours, answer)
             node.is_same_processor = answer.processor == self._ours.processor
@@ -132,7 +132,7 @@ class Roster:
             else:
                 self._drop_agent(node)
                 self._set(node, "refused", reason, now)
-        elif call is node.beat:
+        elif call == node.beat:
             node.beat, node.beat_at, node.heard_at = None, now, now
             if node.state == "silent":
                 self._set(node, "ready", "", now)

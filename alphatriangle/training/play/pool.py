@@ -141,8 +141,9 @@ class WorkerPool:
             time.sleep(min(seconds, 0.05))
             return
         ready, _ = ray.wait(list(calls), num_returns=1, timeout=seconds)
-        ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0) if ready else ([], [])
-        for call in ready:
+        more, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0) if ready else ([], [])
+        # A client of a cluster is told of none when it does not wait.
+        for call in more or ready:
             who = calls[call]
             if isinstance(who, Worker):
                 self._answered(who)

@@ -150,3 +150,6 @@ if __name__ == "__main__":
     from alphatriangle.training.play import supervisor
 
     supervisor.main()
+    sys.stderr.flush()
+    # The thread that waits for messages would be in the way of an orderly end.
+    os._exit(0)

@@ -26,6 +26,10 @@ class Training:
             [*COMMAND, *arguments], self.output, RAY_ADDRESS=address, **environment
         )
 
+    def errors(self) -> str:
+        """What it has said beside that."""
+        return self.output.with_suffix(".errors").read_text()
+
     def lines(self) -> list[dict[str, Any]]:
         """All that it has said, each line an object."""
         text = self.output.read_text()
@@ -53,7 +57,7 @@ class Training:
         began = time.monotonic()
 
         def holds() -> bool:
-            assert self.process.poll() is None, self.output.read_text()[-3000:]
+            assert self.process.poll() is None, self.output.read_text()[-2000:] + self.errors()
             return bool(condition())
 
         try:
@@ -79,7 +83,7 @@ class Training:
     def stop(self) -> dict[str, Any]:
         """Let it save and end; the last that it said."""
         self.node.signal(self.process, signal.SIGTERM)
-        assert self.process.wait(90) == 0, self.output.read_text()[-3000:]
+        assert self.process.wait(90) == 0, self.output.read_text()[-2000:] + self.errors()
         return self.lines()[-1]
 
     def close(self) -> None:
