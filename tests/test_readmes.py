@@ -28,7 +28,7 @@ SNIPPETS = [
 
 def test_every_package_has_a_readme_with_an_example() -> None:
     packages = sorted(p.parent for p in ROOT.glob("alphatriangle/*/__init__.py"))
-    assert len(packages) == 13
+    assert len(packages) == 14
     for package in packages:
         assert "```python" in (package / "README.md").read_text(), package.name
 
