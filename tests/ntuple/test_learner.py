@@ -98,7 +98,8 @@ def test_episodes_and_rows_are_what_was_played() -> None:
         assert result.evaluations > 10 * result.deals
         assert 0 < result.value_error < 1
         rows = result.rows
-        assert 4 * 120 < len(rows) < 4 * 135 + 8
+        # Of each third deal one to four: those that end the game have fewer.
+        assert 2 * 133 < len(rows) <= 4 * 134
         assert ((rows.returns >= 0) & (rows.returns <= 1)).all()
         for row, (_, policy, _) in enumerate(experiences_from_rows(rows)):
             afterstate = (rows.slots[row] < 0).all()
