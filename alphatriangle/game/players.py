@@ -198,7 +198,8 @@ def beam_plan(
 
 
 @kernel
-def _play(kind: int, seed: int, episode: int, max_moves: int) -> tuple[float, int]:
+def play_kernel(kind: int, seed: int, episode: int, max_moves: int) -> tuple[float, int]:
+    """:func:`play_game` with a width for the player, as in ``_WIDTHS``; public to be compiled."""
     deal_key = derive_key(seed, STREAM_DEAL, episode)
     player_key = derive_key(seed, STREAM_PLAYER, episode)
     board = np.zeros(2, np.uint64)
@@ -234,5 +235,5 @@ def play_game(player: str, seed: int, episode: int, max_moves: int) -> tuple[flo
     Raises:
         KeyError: ``player`` is not one of :data:`PLAYERS`.
     """
-    score, placements = _play(_WIDTHS[player], seed, episode, max_moves)
+    score, placements = play_kernel(_WIDTHS[player], seed, episode, max_moves)
     return score, placements

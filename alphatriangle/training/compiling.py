@@ -1,5 +1,5 @@
-"""Kernels are compiled before training needs them; the one that plays games on, which takes longer
-than all others together, in a process of its own meanwhile.
+"""Kernels are compiled before training needs them; one that takes long, in a process of its own
+meanwhile: self-play for convolutional networks, the players that do not learn for others.
 
     python -m alphatriangle.training.compiling KIND
 
@@ -17,13 +17,9 @@ from typing import Final
 import numpy as np
 
 from alphatriangle.config import Config
-from alphatriangle.game import GameState
+from alphatriangle.game import players
 from alphatriangle.game.geometry import ACTIONS, SLOTS
 from alphatriangle.nn import NeuralNetwork
-from alphatriangle.ntuple import look_ahead as la
-from alphatriangle.ntuple.look_ahead import Effort
-from alphatriangle.ntuple.planner import Planner
-from alphatriangle.ntuple.tables import Tables
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.rl import lanes as ln
 from alphatriangle.search import tree as tr
@@ -35,7 +31,7 @@ from alphatriangle.utils.types import Rows
 
 _LOOK_SECONDS: Final = 0.1
 
-_LONGEST: Final = {"convolutional": ln.next_leaves, "ntuple": la.play_on}
+_BESIDE: Final = {"convolutional": ln.next_leaves, "ntuple": players.play_kernel}
 
 WaitForKernels = Callable[[Callable[[], None]], None]
 
@@ -47,7 +43,8 @@ def compiling_beside(config: Config) -> Iterator[WaitForKernels]:
     """
     process = None
     kind = config.model.kind
-    if cache_folders() and core_count() > 1 and not is_on_disk(_LONGEST[kind]):
+    needed = kind == "convolutional" or config.stats.evaluation_games > 0
+    if cache_folders() and core_count() > 1 and needed and not is_on_disk(_BESIDE[kind]):
         process = subprocess.Popen(
             [sys.executable, "-m", "alphatriangle.training.compiling", kind],
             stdin=subprocess.DEVNULL,
@@ -109,15 +106,13 @@ def compile_self_play(config: Config) -> None:
     self_play.play(1, max_rounds=1)
 
 
-def _compile_longest(kind: str) -> None:
+def _compile_beside(kind: str) -> None:
     if kind == "ntuple":
-        game = GameState(seed=0)
-        effort = Effort(width=1, leaves=2, samples=2, inner=1)
-        Planner(Tables.zeros().average, effort).plan(game.board, game.slots)
+        players.play_game("greedy", seed=0, episode=0, max_moves=3)
     else:
         # Without episodes the lanes are empty: nothing is asked of a network.
         make_self_play(None, Config()).play(1)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
-    _compile_longest(sys.argv[1])
+    _compile_beside(sys.argv[1])

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from alphatriangle.game import GameState
+from alphatriangle.game import GameState, players
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.ntuple import look_ahead, online
 from alphatriangle.training import compiling
 from alphatriangle.training.display.display import Display
+from alphatriangle.training.judging.evaluation import evaluate_baseline
 from alphatriangle.training.learning.rounds import RoundLearner
 from alphatriangle.training.players import make_player
 from alphatriangle.utils.machine import core_count
@@ -62,11 +63,11 @@ def test_what_is_compiled_for_an_n_tuple_network_is_what_it_uses() -> None:
     config = tiny_config(model={"kind": "ntuple"}, ntuple={"deals_per_step": 20})
     learner = RoundLearner(config, None, ())
     learner.get_ready(Display(Console(), quiet=True), StopRequest(), lambda check: None)
-    compiling._compile_longest("ntuple")
-    kernels = (online.play_and_learn, look_ahead.play_on)
-    compiled = [len(kernel.signatures) for kernel in kernels]
+    compiling._compile_beside("ntuple")
+    evaluate_baseline("beam", config, 1)
     learner.step(0)
     network = NeuralNetwork(config.model)
     make_player(network, config).rank(GameState(1))
     make_player(network, config).play([0], 1, lambda finished: None)
-    assert [len(kernel.signatures) for kernel in kernels] == compiled == [1, 1]
+    kernels = (online.play_and_learn, look_ahead.play_on, players.play_kernel)
+    assert [len(kernel.signatures) for kernel in kernels] == [1, 1, 1]
