@@ -21,9 +21,9 @@ class Training:
         self.data = node.folder / "data"
         self.output = node.folder / "output"
         arguments = train_arguments(self.data, "--log-format", "json", *more, steps=1_000_000)
-        address = f"{head.address}:{PORT}"
+        environment = {"RAY_ADDRESS": f"{head.address}:{PORT}", **environment}
         self.process: subprocess.Popen[str] = node.start(
-            [*COMMAND, *arguments], self.output, RAY_ADDRESS=address, **environment
+            [*COMMAND, *arguments], self.output, **environment
         )
 
     def errors(self) -> str:

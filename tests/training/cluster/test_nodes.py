@@ -198,3 +198,15 @@ def test_a_node_without_the_package(machines: Nodes) -> None:
     again.until(lambda: again.running().get("gamma") == 2, 120, "workers on the bare node")
     again.until_steps(5)
     again.stop()
+
+
+def test_training_from_outside_the_cluster(machines: Nodes) -> None:
+    """Through Ray's client: no node of the cluster is training's own."""
+    head, other, outside = (machines.add(name) for name in ("alpha", "beta", "gamma"))
+    head.start_head(2, "--ray-client-server-port=10001")
+    other.join(head, 2)
+    training = Training(outside, head, RAY_ADDRESS=f"ray://{head.address}:10001")
+    training.until(lambda: training.running() == {"alpha": 2, "beta": 2}, 150, "four workers")
+    training.until_steps(5)
+    assert training.now()["workers"]["own_workers"] is None
+    training.stop()
