@@ -148,6 +148,7 @@ def measure(options: argparse.Namespace, variant: Variant, seed: int) -> dict[st
         }
         training = float(newest.mean())
         marks.append({"seconds": mark, "deals": learned, "training": training, "tests": tests})
+        sys.stderr.write(f"{variant.name}, seed {seed}: {json.dumps(marks[-1])}\n")
         if options.save:
             np.save(options.folder / f"{variant.name}-{seed}-{mark:g}.npy", tables.average)
     result = {"variant": variant.name, "settings": variant.settings, "seed": seed, "marks": marks}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,7 +14,7 @@ from alphatriangle.ntuple import look_ahead as la
 from alphatriangle.ntuple.bit_extract import best_way
 from alphatriangle.ntuple.evaluate import evaluate
 from alphatriangle.ntuple.layout import SIZE
-from alphatriangle.ntuple.look_ahead import Effort
+from alphatriangle.ntuple.look_ahead import Effort, effort_of
 from alphatriangle.ntuple.planner import Planner, play_games
 from alphatriangle.utils.seeding import draw_u64
 
@@ -101,6 +103,14 @@ def test_the_search_draws_the_same_few_deals_for_all_ends(
         counts.append(planner.evaluations)
     assert counts[0] < counts[1] < counts[2]
     assert 7 < (counts[2] - counts[0]) / (counts[1] - counts[0]) < 13
+
+
+def test_more_samples_never_mean_less_of_anything() -> None:
+    efforts = [effort_of(samples) for samples in range(1000)]
+    assert efforts[0].leaves == 1
+    for less, more in itertools.pairwise(efforts):
+        assert all(a <= b for a, b in zip(less, more, strict=True))
+    assert all(effort.leaves <= effort.width for effort in efforts)
 
 
 def test_what_the_search_does_cannot_depend_on_the_deals_to_come(

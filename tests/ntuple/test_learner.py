@@ -45,18 +45,13 @@ print(digest(made), [(e.episode, e.score, e.moves.tolist()) for e in episodes])
 
 
 def test_another_process_learns_the_same() -> None:
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True
-        )
-        for _ in range(2)
-    ]
-    assert outputs[0].stdout, outputs[0].stderr
-    assert outputs[0].stdout == outputs[1].stdout
+    program = [sys.executable, "-W", "ignore", "-c", PROGRAM]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.stdout, done.stderr
     made = learner(copies=2)
-    for _ in range(3):
-        made.round(DEALS)
-    assert outputs[0].stdout.startswith(digest(made))
+    episodes = [e for _ in range(3) for e in made.round(DEALS).episodes]
+    told = [(e.episode, e.score, e.moves.tolist()) for e in episodes]
+    assert done.stdout.split(" ", 1) == [digest(made), f"{told}\n"]
 
 
 @settings(max_examples=8, deadline=None)
@@ -103,7 +98,8 @@ def test_episodes_and_rows_are_what_was_played() -> None:
         assert result.evaluations > 10 * result.deals
         assert 0 < result.value_error < 1
         rows = result.rows
-        assert 4 * 120 < len(rows) < 4 * 135 + 8
+        # Of each third deal one to four: those that end the game have fewer.
+        assert 2 * 133 < len(rows) <= 4 * 134
         assert ((rows.returns >= 0) & (rows.returns <= 1)).all()
         for row, (_, policy, _) in enumerate(experiences_from_rows(rows)):
             afterstate = (rows.slots[row] < 0).all()

@@ -9,13 +9,14 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba.core.registry import cpu_target
 
 from alphatriangle.features.symmetry import symmetries
 from alphatriangle.game.geometry import ACTIONS, CELLS, NUM_SHAPES, PLAYABLE_MASK, words
 from alphatriangle.game.state import GameState
 from alphatriangle.ntuple import generate
 from alphatriangle.ntuple.bit_extract import ByMoves, ByPext, Way, has_fast_pext, moves_of
-from alphatriangle.ntuple.evaluate import evaluate
+from alphatriangle.ntuple.evaluate import _evaluate, evaluate
 from alphatriangle.ntuple.layout import (
     COUNTS,
     KINDS,
@@ -71,6 +72,10 @@ def test_both_ways_give_the_same_bits() -> None:
     first, second = (evaluate(weights, boards, slots, way) for way in WAYS)
     assert first.values.tobytes() == second.values.tobytes()
     assert first.logits.tobytes() == second.logits.tobytes()
+    # Each has machine code, and a file of the cache, of its own.
+    codegen = cpu_target.target_context.codegen()
+    names = {_evaluate._cache._file_name(s, codegen) for s in _evaluate.signatures}
+    assert len(names) == len(_evaluate.signatures) >= 2
 
 
 def test_a_board_and_its_images_have_one_value() -> None:
