@@ -187,7 +187,8 @@ def plain_line(view: View) -> str:
     if view.value_error is not None:
         parts.append(f"value error {view.value_error:.4f}")
     parts.append(f"{view.steps_per_second:.1f} steps/s")
-    parts.append(f"{view.simulations_per_second:,.0f} sims/s")
+    unit = "boards/s" if view.deals_per_second > 0 else "sims/s"
+    parts.append(f"{view.simulations_per_second:,.0f} {unit}")
     if view.seconds_left is not None:
         parts.append(f"{_clock(view.seconds_left)} left")
     parts.append(f"saved: {view.persistence}")
@@ -282,8 +283,8 @@ def panel(view: View) -> RenderableType:
         table.add_row("learning", error)
     table.add_row(
         "speed",
-        f"{view.steps_per_second:.1f} steps/s, {view.simulations_per_second:,.0f} simulations/s, "
-        f"{_moves_line(view)}, {view.episodes_per_second:.1f} games/s",
+        f"{view.steps_per_second:.1f} steps/s, {_moves_line(view)}, "
+        f"{view.episodes_per_second:.1f} games/s",
     )
     if "batch_fill" in view.health:
         table.add_row("search", _search_line(view.health))
@@ -335,9 +336,10 @@ def _spark(view: View, curve: str) -> str:
 
 
 def _moves_line(view: View) -> str:
+    judged = f"{view.simulations_per_second:,.0f}"
     if view.deals_per_second > 0:
-        return f"{view.deals_per_second:,.0f} deals/s"
-    return f"{view.placements_per_second:,.0f} placements/s"
+        return f"{judged} boards/s, {view.deals_per_second:,.0f} deals/s"
+    return f"{judged} simulations/s, {view.placements_per_second:,.0f} placements/s"
 
 
 def _search_line(health: dict[str, float]) -> str:

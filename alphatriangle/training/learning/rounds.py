@@ -159,6 +159,7 @@ class RoundLearner:
 
     def _played(self, result: RoundResult) -> PlayResult:
         rows, gamma = result.rows, self._config.ntuple.gamma
+        # What a search is for the other kind, a board that is judged is here.
         health = {"simulations": float(result.evaluations), "deals": float(result.deals)}
         return PlayResult(
             Rows(rows.boards, rows.slots, rows.policies, points(rows.returns, rows.slots, gamma)),
