@@ -52,6 +52,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _kind_can_think_so_long(self) -> Self:
+        wanted = self.stats.gate_simulations or 0
+        if self.model.kind == "convolutional" and wanted > MOST_SIMULATIONS:
+            raise ValueError(
+                f"stats.gate_simulations {wanted}: the search of a convolutional network takes at "
+                f"most {MOST_SIMULATIONS} a move"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _support_holds_returns(self) -> Self:
         reach = 1.0 / (1.0 - self.train.gamma)
         if self.model.value_max < reach:

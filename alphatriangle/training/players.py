@@ -80,6 +80,14 @@ def make_player(
     return SearchPlayer(network, config, simulations)
 
 
+def gate_simulations(config: Config) -> int | None:
+    """Of the games that choose the best checkpoint, for :func:`make_player`: none means a plan
+    without looking ahead, and of a convolutional network, which has no such thing, what it plays
+    with elsewhere."""
+    wanted = config.stats.gate_simulations
+    return wanted if config.model.kind == "ntuple" else wanted or None
+
+
 class SearchPlayer:
     """A search of every move (:mod:`alphatriangle.search`)."""
 

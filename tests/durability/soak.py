@@ -30,7 +30,7 @@ def main() -> int:
         }
         pytest = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
         proof = subprocess.run(
-            [*pytest, "--timeout", "36000", "tests/durability"],
+            [*pytest, "--timeout", "36000", "tests/durability", "tests/training/cluster"],
             cwd=ROOT,
             env=environment,
             check=False,

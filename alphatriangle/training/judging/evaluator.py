@@ -28,7 +28,7 @@ import torch
 
 from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
-from alphatriangle.training.players import make_player
+from alphatriangle.training.players import gate_simulations, make_player
 
 GATE_SEED: Final = 7_700_000_011
 """Seed of the deals that candidates are judged by: other games than those of evaluations, so that a
@@ -146,7 +146,7 @@ def _serve(tasks: IO[bytes], answers: IO[bytes]) -> None:
             config = Config.model_validate(task.config)
             network = network or NeuralNetwork(config.model, "cpu")
             network.set_weights({name: torch.from_numpy(a) for name, a in task.weights.items()})
-            player = make_player(network, config, config.stats.gate_simulations, threads=1)
+            player = make_player(network, config, gate_simulations(config), threads=1)
             episodes = player.play(list(range(task.games)), GATE_SEED, lambda finished: None)
             answer = Answer([e.score for e in episodes], time.process_time() - begin)
             pickle.dump(answer, answers)

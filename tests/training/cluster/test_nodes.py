@@ -3,6 +3,7 @@ goes. Deadlines are those that are promised, on a machine that is busy with noth
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from tests.training.cluster.scenario import Training
 from tests.training.command import alphatriangle
 
 REASON = why_not()
+if REASON is None and not os.environ.get("ALPHATRIANGLE_SOAK"):
+    REASON = "takes minutes: in the long form alone (make soak)"
 pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
     pytest.mark.timeout(600),
