@@ -16,7 +16,7 @@ from alphatriangle.config.env_config import EnvConfig
 from alphatriangle.config.model_config import ModelConfig
 from alphatriangle.config.ntuple_config import NTupleConfig
 from alphatriangle.config.persistence_config import PersistenceConfig
-from alphatriangle.config.search_config import SearchConfig
+from alphatriangle.config.search_config import MOST_SIMULATIONS, SearchConfig
 from alphatriangle.config.stats_config import StatsConfig
 from alphatriangle.config.train_config import TrainConfig
 

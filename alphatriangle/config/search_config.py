@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from alphatriangle.config.base import Live, Section
 
 
+MOST_SIMULATIONS: Final = 4096
+"""A move: a game's tree has room for them."""
+
+
 class SearchConfig(Section):
     """Gumbel search with sequential halving (Danihelka et al., 2022)."""
 
-    num_simulations: Live[int] = Field(default=16, ge=1, le=4096)
+    num_simulations: Live[int] = Field(default=16, ge=1, le=MOST_SIMULATIONS)
     """Simulations a move; each evaluates at most one new position."""
     max_considered_actions: Live[int] = Field(default=8, ge=1, le=144)
     """Root actions that sequential halving starts from."""

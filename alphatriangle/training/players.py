@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from alphatriangle.config import Config, ConfigError
+from alphatriangle.config.search_config import MOST_SIMULATIONS
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork, NTupleNetwork
 from alphatriangle.nn.ntuple import points
@@ -20,9 +21,6 @@ from alphatriangle.search.search import evaluate
 from alphatriangle.utils.errors import EvaluationNotFiniteError
 from alphatriangle.utils.machine import core_count
 from alphatriangle.utils.types import Episode, FloatArray
-
-_MOST_SIMULATIONS: Final = 4096
-"""As in the configuration: a game's tree has room for them."""
 
 Between = Callable[[int], None]
 """Called between moves with the number of games that are over."""
@@ -93,10 +91,10 @@ class SearchPlayer:
 
     def __init__(self, network: NeuralNetwork, config: Config, simulations: int | None) -> None:
         if simulations is not None:
-            if not 1 <= simulations <= _MOST_SIMULATIONS:
+            if not 1 <= simulations <= MOST_SIMULATIONS:
                 raise ConfigError(
                     f"{simulations} simulations: the search of a convolutional network takes 1 to "
-                    f"{_MOST_SIMULATIONS} a move"
+                    f"{MOST_SIMULATIONS} a move"
                 )
             settings = config.search.model_copy(update={"num_simulations": simulations})
             config = config.model_copy(update={"search": settings})
