@@ -8,7 +8,6 @@ from pydantic import Field
 
 from alphatriangle.config.base import Live, Section
 
-
 MOST_SIMULATIONS: Final = 4096
 """A move: a game's tree has room for them."""
 
