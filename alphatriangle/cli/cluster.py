@@ -40,6 +40,11 @@ def check(
     A node is fit when it has the same package and the same versions of what computes. Kernels that
     it lacks are given to it by a training that has them.
 
+    Examples:
+
+      RAY_ADDRESS=10.0.0.1:6379 alphatriangle cluster check
+      alphatriangle cluster check --address ray://10.0.0.1:10001 --json
+
     Exit codes: 0 every node is fit; 1 one is not, or nobody answers; 2 no cluster is named.
     """
     with reported_errors(debug):
