@@ -187,6 +187,7 @@ def _train(
                 loop = _prepare(plan, data, state, display, stop, at_end, wait_for_kernels)
             outcome = _train_and_report(plan, loop, display, stop, started, watching)
         except NotFiniteError as e:
+            logger.error("%s", e)
             # Its last commit may be in the making.
             _close(data, "FAILED", str(e))
             advice = way_back(plan.config, plan.run_name, plan.steps_done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,10 @@ class Watching(Display):
         super().note(text)
 
     @contextlib.contextmanager
-    def phase(self, what: str) -> Iterator[None]:
+    def phase(self, what: str) -> Iterator[Callable[[str], None]]:
         self._look(what)
-        with super().phase(what):
-            yield
+        with super().phase(what) as say:
+            yield say
         self._look(f"{what}: over")
 
     @contextlib.contextmanager

@@ -108,7 +108,7 @@ LIVE: dict[str, Change] = {
     "train.buffer_capacity": Change(150),
     "train.min_buffer_size_to_train": Change(100),
     "train.batch_size": Change(8),
-    "train.augment_symmetry": Change(False),
+    "train.augment_symmetry": Change(True),
     "train.use_per": Change(False),
     "train.per_alpha": Change(0.2),
     "train.per_beta_initial": Change(0.9),
