@@ -19,7 +19,8 @@ class StatsConfig(Section):
     """Games by which a checkpoint shows that it is better than the best; 0 means that none is
     marked as the best."""
     gate_simulations: Live[int | None] = Field(default=None, ge=0, le=10_000_000)
-    """Simulations in those games, a move or a deal; none means as many as the agent plays with."""
+    """Simulations in those games, a move or a deal; none means as many as the agent plays with, and
+    so does 0 for a convolutional network, which needs some. An n-tuple network then plans alone."""
     gate_freq_steps: Live[int] = Field(default=1000, ge=1)
     """Training steps between two such candidates; they are taken from those that are saved."""
     tensorboard: Irrelevant[bool] = True

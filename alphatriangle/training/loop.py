@@ -231,7 +231,6 @@ class TrainingLoop:
             if metric in metrics:
                 setattr(self.view, name, metrics[metric])
                 self.view.add_point(name, metrics[metric])
-        self._poll_save()
 
     def _save(self, *, is_best: bool) -> None:
         """Capture now, write behind; a save that failed before is reported and not the end."""

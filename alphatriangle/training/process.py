@@ -10,11 +10,9 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TextIO
 
 import torch
-
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class _LogFile(logging.FileHandler):

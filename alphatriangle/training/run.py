@@ -119,7 +119,7 @@ class Watching:
     """How closely somebody wants to look at a training; nothing that it computes depends on it."""
 
     log_level: str = "info"
-    """One of ``process.LOG_LEVELS``: from which on what happens goes into ``logs/train.log``."""
+    """debug, info, warning or error: from there on what happens goes into ``logs/train.log``."""
     profile: bool = False
     """Whether to find out where the training thread's time goes; it takes some itself."""
 

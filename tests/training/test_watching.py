@@ -10,9 +10,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+from alphatriangle.cli.train import LogLevel
 from alphatriangle.data.elsewhere.mlflow_store import tracking_uri
 from alphatriangle.training.display.display import Display
-from alphatriangle.training.process import LOG_LEVELS, log_to
+from alphatriangle.training.process import log_to
 from alphatriangle.training.run import TrainingOutcome, Watching, train
 from alphatriangle.training.run_plan import TrainRequest, plan_run
 from alphatriangle.utils.errors import TrainingDivergedError
@@ -63,11 +64,11 @@ def test_a_profile_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
     assert "profile" in (tmp_path / "runs/one/logs/train.log").read_text()
 
 
-@pytest.mark.parametrize("level", LOG_LEVELS)
+@pytest.mark.parametrize("level", list(LogLevel))
 def test_the_log_has_messages_from_its_level_on(tmp_path: Path, level: str) -> None:
     import logging
 
-    order = [name.upper() for name in LOG_LEVELS]
+    order = [name.upper() for name in LogLevel]
     with log_to(tmp_path / "log", level):
         for name in order:
             logging.getLogger("alphatriangle.x").log(getattr(logging, name), "ours %s", name)

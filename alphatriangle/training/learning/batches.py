@@ -32,7 +32,12 @@ from alphatriangle.training.compiling import (
 from alphatriangle.training.courses import restore_pace, saved_course, what_begins
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.learning.learner import Step
-from alphatriangle.training.learning.settings import PLAYING, make_network, same_settings
+from alphatriangle.training.learning.settings import (
+    PLAYING,
+    make_network,
+    same_settings,
+    saved_games,
+)
 from alphatriangle.training.play.in_process import InProcessPlay
 from alphatriangle.training.play.ray_play import RayPlay
 from alphatriangle.training.play.source import PlaySource
@@ -128,14 +133,12 @@ class BatchLearner:
         Raises:
             StateMismatchError: the games in flight do not fit the configuration.
         """
-        checkpoint = state.checkpoint_data
-        if checkpoint is None or "play" not in checkpoint.components:
+        games = saved_games(state, self._config, "play")
+        if games is None:
             return
-        if not same_settings(checkpoint, self._config, "train.seed"):
-            return
-        games = checkpoint.components["play"]
+        assert state.checkpoint_data is not None
         try:
-            if not same_settings(checkpoint, self._config, *_LANES, *PLAYING):
+            if not same_settings(state.checkpoint_data, self._config, *_LANES, *PLAYING):
                 games = {**games, "games": None}
             self.play.load_state_dict(games)
         except (KeyError, ValueError) as e:

@@ -25,7 +25,7 @@ from alphatriangle.training.compiling import WaitForKernels
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.learning.batches import restore_buffer
 from alphatriangle.training.learning.learner import Step
-from alphatriangle.training.learning.settings import same_settings
+from alphatriangle.training.learning.settings import same_settings, saved_games
 from alphatriangle.utils.finite import first_not_finite
 from alphatriangle.utils.frozen import FrozenState
 from alphatriangle.utils.machine import core_count
@@ -103,16 +103,14 @@ class RoundLearner:
         Raises:
             StateMismatchError: the games in flight do not fit the configuration.
         """
-        checkpoint = state.checkpoint_data
-        if checkpoint is None or "learner" not in checkpoint.components:
+        saved = saved_games(state, self._config, "learner")
+        if saved is None:
             return
-        if not same_settings(checkpoint, self._config, "train.seed"):
-            return
-        saved = checkpoint.components["learner"]
+        assert state.checkpoint_data is not None
         try:
             self._first_episode = int(saved["first_episode"])
             self._learner = self._make_learner()
-            if self._goes_on(saved, checkpoint):
+            if self._goes_on(saved, state.checkpoint_data):
                 self._learner.load_state_dict(saved["games"])
             else:
                 self._first_episode = int(saved["next_episode"])

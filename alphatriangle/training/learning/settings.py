@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Final
+from typing import Any, Final
 
 from alphatriangle.config import Config
 from alphatriangle.data.records import RunInfo
-from alphatriangle.data.schemas import CheckpointData
+from alphatriangle.data.schemas import CheckpointData, LoadedTrainingState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.utils.streams import STREAM_INIT, library_seed
 
@@ -40,6 +40,15 @@ def make_network(
     return NeuralNetwork(
         model, config.train.device, seed=library_seed(config.train.seed, STREAM_INIT)
     )
+
+
+def saved_games(state: LoadedTrainingState, config: Config, component: str) -> Any | None:
+    """The games in flight that the loaded state has under this name; None where it has none, or
+    where the seed is another and so the episodes are other games."""
+    checkpoint = state.checkpoint_data
+    if checkpoint is None or not same_settings(checkpoint, config, "train.seed"):
+        return None
+    return checkpoint.components.get(component)
 
 
 def same_settings(checkpoint: CheckpointData, config: Config, *keys: str) -> bool:
