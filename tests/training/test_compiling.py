@@ -8,19 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
-from alphatriangle.game import GameState, players
-from alphatriangle.nn import NeuralNetwork
-from alphatriangle.ntuple import look_ahead, online
-from alphatriangle.training import compiling
-from alphatriangle.training.display.display import Display
-from alphatriangle.training.judging.evaluation import evaluate_baseline
-from alphatriangle.training.learning.rounds import RoundLearner
-from alphatriangle.training.players import make_player
 from alphatriangle.utils.machine import core_count
-from alphatriangle.utils.signals import StopRequest
-from tests.conftest import tiny_config
 
 PROGRAM = """
 import json
@@ -43,6 +31,35 @@ signatures = [len(kernel.signatures) for kernel in KERNELS]
 print(json.dumps([before, is_on_disk(lanes.next_leaves), compiled, missed, signatures]))
 """
 
+N_TUPLE_PROGRAM = """
+import json
+import sys
+from rich.console import Console
+from alphatriangle.config import build
+from alphatriangle.game import GameState, players
+from alphatriangle.nn import NeuralNetwork
+from alphatriangle.ntuple import look_ahead, online
+from alphatriangle.training import compiling
+from alphatriangle.training.display.display import Display
+from alphatriangle.training.judging.evaluation import evaluate_baseline
+from alphatriangle.training.learning.rounds import RoundLearner
+from alphatriangle.training.players import make_player
+from alphatriangle.utils.signals import StopRequest
+
+config = build({"model": {"kind": "ntuple"}, "ntuple": {"deals_per_step": 20}})
+learner = RoundLearner(config, None, ())
+quiet = Display(Console(file=sys.stderr), quiet=True)
+learner.get_ready(quiet, StopRequest(), lambda check: None)
+compiling._compile_beside("ntuple")
+evaluate_baseline("beam", config, 1)
+learner.step(0)
+network = NeuralNetwork(config.model)
+make_player(network, config).rank(GameState(1))
+make_player(network, config).play([0], 1, lambda finished: None)
+kernels = (online.play_and_learn, look_ahead.play_on, players.play_kernel)
+print(json.dumps([len(kernel.signatures) for kernel in kernels]))
+"""
+
 
 def test_what_is_compiled_beside_and_ahead_is_what_playing_uses(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
@@ -60,14 +77,7 @@ def test_what_is_compiled_beside_and_ahead_is_what_playing_uses(tmp_path: Path) 
 
 
 def test_what_is_compiled_for_an_n_tuple_network_is_what_it_uses() -> None:
-    config = tiny_config(model={"kind": "ntuple"}, ntuple={"deals_per_step": 20})
-    learner = RoundLearner(config, None, ())
-    learner.get_ready(Display(Console(), quiet=True), StopRequest(), lambda check: None)
-    compiling._compile_beside("ntuple")
-    evaluate_baseline("beam", config, 1)
-    learner.step(0)
-    network = NeuralNetwork(config.model)
-    make_player(network, config).rank(GameState(1))
-    make_player(network, config).play([0], 1, lambda finished: None)
-    kernels = (online.play_and_learn, look_ahead.play_on, players.play_kernel)
-    assert [len(kernel.signatures) for kernel in kernels] == [1, 1, 1]
+    """In a process of its own: in this one, tests compile the other way of packing bits as well."""
+    program = [sys.executable, "-c", N_TUPLE_PROGRAM]
+    done = subprocess.run(program, capture_output=True, check=True, text=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [1, 1, 1]
