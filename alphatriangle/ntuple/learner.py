@@ -13,6 +13,7 @@ import numpy.typing as npt
 from alphatriangle.ntuple import online
 from alphatriangle.ntuple.beam import make_beam
 from alphatriangle.ntuple.bit_extract import Way, best_way
+from alphatriangle.ntuple.layout import fold
 from alphatriangle.ntuple.one_hot import one_hot_policies
 from alphatriangle.ntuple.tables import Tables
 from alphatriangle.utils.types import Episode, Rows
@@ -87,7 +88,10 @@ class OnlineLearner:
         Several rounds do not add up to one: with each the copies meet and the average moves on.
         """
         with ThreadPoolExecutor(self.copies) as pool:
-            played = list(pool.map(lambda copy: self._play(copy, deals), range(self.copies)))
+            policy = fold(self.tables.weights)
+            played = list(
+                pool.map(lambda copy: self._play(copy, deals, policy), range(self.copies))
+            )
         self._put_together([tables for tables, _, _ in played])
         outs = [out for _, out, _ in played]
         sums = np.sum([out.sums for out in outs], axis=0)
@@ -104,26 +108,31 @@ class OnlineLearner:
             seconds=sum(seconds for _, _, seconds in played),
         )
 
-    def _play(self, copy: int, deals: int) -> tuple[online.Learned, online.Output, float]:
+    def _play(
+        self, copy: int, deals: int, policy: npt.NDArray[np.float32]
+    ) -> tuple[online.Learned, online.Output, float]:
         begin = time.thread_time()
         base = self.tables
-        tables = online.Learned(base.weights.copy(), base.errors.copy(), base.absolute.copy())
+        tables = np.stack([base.weights, base.errors, base.absolute], axis=1)
         out = online.make_output(deals, self._settings)
         game, beam = self._games[copy], self._beams[copy]
-        online.play_and_learn(self._way, self._settings, tables, game, deals, beam, out)
+        folded = type(self._way)(folded=True)
+        online.play_and_learn(
+            self._way, folded, policy, self._settings, tables, game, deals, beam, out
+        )
         return tables, out, time.thread_time() - begin
 
     def _put_together(self, copies: list[online.Learned]) -> None:
         base = self.tables
-        total = copies[0]
-        for copy in copies[1:]:
-            for name in online.Learned._fields:
-                parts = getattr(total, name), getattr(base, name), getattr(copy, name)
-                online.add_difference(*parts)
+        learned: dict[str, npt.NDArray[np.float32]] = {}
+        for column, name in enumerate(("weights", "errors", "absolute")):
+            learned[name] = np.ascontiguousarray(copies[0][:, column])
+            for copy in copies[1:]:
+                online.add_difference(learned[name], getattr(base, name), copy[:, column])
         self.rounds += 1
         share = 1.0 / (1.0 + _AVERAGED * self.rounds)
-        average = online.move_towards(base.average, total.weights, share)
-        self.tables.load_state_dict(total._asdict() | {"average": average})
+        average = online.move_towards(base.average, learned["weights"], share)
+        self.tables.load_state_dict(learned | {"average": average})
 
     def _episodes(self, out: online.Output) -> list[Episode]:
         ends = out.moves_end.tolist()

@@ -129,17 +129,27 @@ def make_output(deals: int, settings: Settings) -> Output:
     )
 
 
-class Learned(NamedTuple):
-    """The tables of one copy, written to."""
-
-    weights: npt.NDArray[np.float32]
-    errors: npt.NDArray[np.float32]
-    absolute: npt.NDArray[np.float32]
+WEIGHT, ERRORS, ABSOLUTE = range(3)
+Learned = npt.NDArray[np.float32]
+"""[SIZE, 3] the tables of one copy, written to: a weight, the sum of its errors, that of their
+absolute values. They lie beside each other, so that to learn from a look-up is one miss of the
+processor's caches and not three."""
 
 
 class _Scratch(NamedTuple):
     views: npt.NDArray[np.uint64]
     places: npt.NDArray[np.uint64]
+
+
+@inner
+def _value(way: Way, tables: Learned, lo: np.uint64, hi: np.uint64, scratch: _Scratch) -> float:
+    """The chance to survive of a board without shapes; its places are in ``scratch`` then."""
+    see(lo, hi, scratch.views)
+    look_up(way, lo, hi, scratch.views, scratch.places)
+    x = 0.0
+    for i in range(_LOOKUPS):
+        x += tables[scratch.places[i], WEIGHT]
+    return sigmoid(x)
 
 
 @inner
@@ -153,21 +163,16 @@ def _learn(
     sums: npt.NDArray[np.float64],
 ) -> None:
     """Draw the value of a board without shapes towards ``target``."""
-    see(board[0], board[1], scratch.views)
-    look_up(way, board[0], board[1], scratch.views, scratch.places)
-    x = 0.0
-    for i in range(_LOOKUPS):
-        x += tables.weights[scratch.places[i]]
-    error = target - sigmoid(x)
+    error = target - _value(way, tables, board[0], board[1], scratch)
     step_size = rate / _LOOKUPS * error
     size = abs(error)
     for i in range(_LOOKUPS):
         j = scratch.places[i]
-        total = tables.absolute[j]
-        coherence = abs(tables.errors[j]) / total if total > 0.0 else 1.0
-        tables.weights[j] += np.float32(step_size * coherence)
-        tables.errors[j] += np.float32(error)
-        tables.absolute[j] += np.float32(size)
+        total = tables[j, ABSOLUTE]
+        coherence = abs(tables[j, ERRORS]) / total if total > 0.0 else 1.0
+        tables[j, WEIGHT] += np.float32(step_size * coherence)
+        tables[j, ERRORS] += np.float32(error)
+        tables[j, ABSOLUTE] += np.float32(size)
     sums[ERROR] += error * error
     sums[LEARNED] += 1.0
 
@@ -233,19 +238,21 @@ def _row(game: Game, out: Output, action: int, value: float) -> None:
 
 @inner
 def _play_deal(
-    way: Way, settings: Settings, tables: Learned, game: Game, out: Output, beam: Beam,
-    scratch: _Scratch,
+    way: Way, folded: Way, policy: npt.NDArray[np.float32], settings: Settings, tables: Learned,
+    game: Game, out: Output, beam: Beam, scratch: _Scratch,
 ) -> bool:  # fmt: skip
     """Play one deal and learn from it: whether the game goes on."""
     numbers = game.numbers
     now, planned, kept = plan_deal(
-        way, tables.weights, game.board[0], game.board[1], game.slots,
+        folded, policy, game.board[0], game.board[1], game.slots,
         settings.width, max(settings.explored, 1), beam,
     )  # fmt: skip
     if numbers[KNOWN]:
         target = 0.0
         if kept > 0:
-            target = 1.0 - settings.gamma + settings.gamma * sigmoid(beam.logit[now, 0])
+            lo, hi = beam.board[now, 0, 0], beam.board[now, 0, 1]
+            after = _value(way, tables, lo, hi, scratch)
+            target = 1.0 - settings.gamma + settings.gamma * after
         _learn(way, tables, game.board, target, settings.rate, scratch, out.sums)
     row, value = beam.board.shape[1] - 1, 0.0
     if kept > 0:
@@ -282,6 +289,8 @@ def _play_deal(
 @kernel(nogil=True)
 def play_and_learn(
     way: Way,
+    folded: Way,
+    policy: npt.NDArray[np.float32],
     settings: Settings,
     tables: Learned,
     game: Game,
@@ -289,7 +298,12 @@ def play_and_learn(
     beam: Beam,
     out: Output,
 ) -> None:
-    """Play exactly ``deals`` deals, game after game, learning from each."""
+    """Play exactly ``deals`` deals, game after game, learning from each.
+
+    Deals are planned with ``policy``, folded weights of before: less than half the look-ups, and
+    what is learned meanwhile moves them by little. Values that are learned, and learned from, are
+    those of ``tables`` as they are.
+    """
     scratch = _Scratch(np.empty(VIEWS, np.uint64), np.empty(_LOOKUPS, np.uint64))
     alive = game.numbers[GAMES] > 0
     played = 0
@@ -299,7 +313,7 @@ def play_and_learn(
             if not alive and game.numbers[KNOWN]:
                 _learn(way, tables, game.board, 0.0, settings.rate, scratch, out.sums)
             continue
-        alive = _play_deal(way, settings, tables, game, out, beam, scratch)
+        alive = _play_deal(way, folded, policy, settings, tables, game, out, beam, scratch)
         played += 1
         truncated = alive and game.numbers[MOVES] + SLOTS > settings.max_moves
         if truncated or not alive:
