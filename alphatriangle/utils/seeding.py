@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alphatriangle.utils.kernels import kernel
+from alphatriangle.utils.streams import STREAM_DEAL as STREAM_DEAL  # with keys, for other programs
+from alphatriangle.utils.streams import STREAM_PLAYER as STREAM_PLAYER
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MUL1: Final = np.uint64(0xBF58476D1CE4E5B9)
