@@ -13,9 +13,10 @@ import numpy.typing as npt
 from alphatriangle.ntuple import online
 from alphatriangle.ntuple.beam import make_beam
 from alphatriangle.ntuple.bit_extract import Way, best_way
-from alphatriangle.ntuple.layout import fold
+from alphatriangle.ntuple.layout import SIZE, fold
+from alphatriangle.ntuple.merging import lay_out, merge, move_towards
 from alphatriangle.ntuple.one_hot import one_hot_policies
-from alphatriangle.ntuple.tables import Tables
+from alphatriangle.ntuple.tables import FloatArray, Tables
 from alphatriangle.utils.types import Episode, Rows
 
 _AVERAGED: Final = 0.3
@@ -87,13 +88,13 @@ class OnlineLearner:
 
         Several rounds do not add up to one: with each the copies meet and the average moves on.
         """
+        policy = fold(self.tables.weights)
+        copies = np.empty((self.copies, SIZE, 3), np.float32)
         with ThreadPoolExecutor(self.copies) as pool:
-            policy = fold(self.tables.weights)
-            played = list(
-                pool.map(lambda copy: self._play(copy, deals, policy), range(self.copies))
-            )
-        self._put_together([tables for tables, _, _ in played])
-        outs = [out for _, out, _ in played]
+            numbers = range(self.copies)
+            played = list(pool.map(lambda n: self._play(n, copies[n], policy, deals), numbers))
+        self._take_over(copies)
+        outs = [out for out, _ in played]
         sums = np.sum([out.sums for out in outs], axis=0)
         evaluations = sum(int(beam.counters[1]) for beam in self._beams)
         for beam in self._beams:
@@ -105,34 +106,28 @@ class OnlineLearner:
             evaluations=evaluations,
             games=int(sums[online.ENDED]),
             value_error=float(sums[online.ERROR] / max(sums[online.LEARNED], 1.0)),
-            seconds=sum(seconds for _, _, seconds in played),
+            seconds=sum(seconds for _, seconds in played),
         )
 
     def _play(
-        self, copy: int, deals: int, policy: npt.NDArray[np.float32]
-    ) -> tuple[online.Learned, online.Output, float]:
+        self, copy: int, tables: online.Learned, policy: FloatArray, deals: int
+    ) -> tuple[online.Output, float]:
         begin = time.thread_time()
-        base = self.tables
-        tables = np.stack([base.weights, base.errors, base.absolute], axis=1)
+        base, way = self.tables, self._way
+        lay_out(base.weights, base.errors, base.absolute, tables)
         out = online.make_output(deals, self._settings)
         game, beam = self._games[copy], self._beams[copy]
-        folded = type(self._way)(folded=True)
-        online.play_and_learn(
-            self._way, folded, policy, self._settings, tables, game, deals, beam, out
-        )
-        return tables, out, time.thread_time() - begin
+        folded = type(way)(folded=True)
+        online.play_and_learn(way, folded, policy, self._settings, tables, game, deals, beam, out)
+        return out, time.thread_time() - begin
 
-    def _put_together(self, copies: list[online.Learned]) -> None:
+    def _take_over(self, copies: npt.NDArray[np.float32]) -> None:
         base = self.tables
-        learned: dict[str, npt.NDArray[np.float32]] = {}
-        for column, name in enumerate(("weights", "errors", "absolute")):
-            learned[name] = np.ascontiguousarray(copies[0][:, column])
-            for copy in copies[1:]:
-                online.add_difference(learned[name], getattr(base, name), copy[:, column])
+        weights, errors, absolute = merge(base.weights, base.errors, base.absolute, copies)
         self.rounds += 1
-        share = 1.0 / (1.0 + _AVERAGED * self.rounds)
-        average = online.move_towards(base.average, learned["weights"], share)
-        self.tables.load_state_dict(learned | {"average": average})
+        average = move_towards(base.average, weights, 1.0 / (1.0 + _AVERAGED * self.rounds))
+        state = {"weights": weights, "errors": errors, "absolute": absolute, "average": average}
+        base.load_state_dict(state)
 
     def _episodes(self, out: online.Output) -> list[Episode]:
         ends = out.moves_end.tolist()

@@ -132,8 +132,8 @@ def make_output(deals: int, settings: Settings) -> Output:
 WEIGHT, ERRORS, ABSOLUTE = range(3)
 Learned = npt.NDArray[np.float32]
 """[SIZE, 3] the tables of one copy, written to: a weight, the sum of its errors, that of their
-absolute values. They lie beside each other, so that to learn from a look-up is one miss of the
-processor's caches and not three."""
+absolute values. They lie beside each other, so that learning from a look-up misses the processor's
+caches once and not three times."""
 
 
 class _Scratch(NamedTuple):
@@ -320,26 +320,3 @@ def play_and_learn(
             _finish(game, out, truncated)
             out.sums[ENDED] += 1.0
             alive = False
-
-
-@kernel(nogil=True)
-def add_difference(
-    total: npt.NDArray[np.float32],
-    base: npt.NDArray[np.float32],
-    copy: npt.NDArray[np.float32],
-) -> None:
-    """``total += copy - base``."""
-    for i in range(len(total)):
-        total[i] += copy[i] - base[i]
-
-
-@kernel(nogil=True)
-def move_towards(
-    average: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], share: float
-) -> npt.NDArray[np.float32]:
-    """``average + share * (weights - average)``, in a new array."""
-    out = np.empty_like(average)
-    small = np.float32(share)
-    for i in range(len(average)):
-        out[i] = average[i] + small * (weights[i] - average[i])
-    return out

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from alphatriangle.features.experience import experiences_from_rows
 from alphatriangle.game.state import GameState
 from alphatriangle.ntuple.bit_extract import ByMoves, has_fast_pext
-from alphatriangle.ntuple.layout import SIZE
+from alphatriangle.ntuple.layout import SIZE, fold
 from alphatriangle.ntuple.learner import OnlineLearner
+from alphatriangle.ntuple.merging import merge
 from alphatriangle.ntuple.tables import Tables
 
 DEALS = 40
@@ -138,18 +139,44 @@ def test_a_reference_to_the_tables_is_as_good_as_a_copy() -> None:
         assert array.tobytes() != getattr(made.tables, name).tobytes()
 
 
-def test_copies_are_put_together_in_their_order() -> None:
-    """The differences that each makes alone, added up in float32."""
-    made = learner(copies=2)
+@given(
+    base=st.lists(st.floats(-3, 3, width=32), min_size=3, max_size=3),
+    moves=st.lists(st.tuples(st.floats(-1, 1, width=32), st.floats(0, 1, width=32)), max_size=6),
+)
+def test_copies_are_added_up_but_a_weight_moves_no_further_than_two_of_them(
+    base: list[float], moves: list[tuple[float, float]]
+) -> None:
+    """One weight; each copy moves it by something after errors of some size, or none."""
+    weight, error, size = (
+        np.array([abs(x) if i == 2 else x], np.float32) for i, x in enumerate(base)
+    )
+    copies = np.zeros((len(moves) + 1, 1, 3), np.float32)
+    copies[:] = (weight[0], error[0], size[0])  # the last one never looked it up
+    for one, (move, grown) in zip(copies, moves, strict=False):
+        one[0] += np.array([move, move / 2, grown], np.float32) * np.float32(grown > 0)
+    found = [float(array[0]) for array in merge(weight, error, size, copies)]
+    changes = copies[:, 0].astype(float) - (float(weight[0]), float(error[0]), float(size[0]))
+    touched = changes[changes[:, 2] > 0]
+    share = min(1.0, 2.0 / max(len(touched), 1))
+    factors = np.array([share, 1.0, 1.0])
+    expected = np.array([weight[0], error[0], size[0]], float) + factors * touched.sum(0)
+    assert found == pytest.approx(expected.tolist(), rel=1e-6, abs=1e-6)
+
+
+def test_copies_are_put_together_as_they_learned() -> None:
+    """A round of three copies is the merge of what each of them does alone."""
+    made = learner(copies=3)
     made.round(DEALS)
-    base = made.tables.state_dict()
-    played = [made._play(number, DEALS)[0] for number in range(2)]
-    made._put_together([type(p)(*(array.copy() for array in p)) for p in played])
-    for name in ("weights", "errors", "absolute"):
-        first, second = (getattr(p, name) for p in played)
-        expected = first + (second - base[name])
-        assert expected.tobytes() == getattr(made.tables, name).tobytes()
-        assert (first != second).any()
+    base, alone = made.tables.state_dict(), copy.deepcopy(made)
+    copies = np.empty((3, SIZE, 3), np.float32)
+    for number in reversed(range(3)):
+        alone._play(number, copies[number], fold(base["weights"]), DEALS)
+    made.round(DEALS)
+    expected = merge(base["weights"], base["errors"], base["absolute"], copies)
+    found = made.tables
+    for one, other in zip(expected, (found.weights, found.errors, found.absolute), strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert (copies[0] != copies[1]).any()
 
 
 def test_it_learns() -> None:
