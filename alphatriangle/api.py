@@ -94,8 +94,11 @@ def evaluate(
     Raises:
         ValueError: there is no such player.
     """
-    from alphatriangle.game.players import PLAYERS
-    from alphatriangle.training.judging.evaluation import evaluate_agent, evaluate_baseline
+    from alphatriangle.training.judging.evaluation import (
+        PLAYERS,
+        evaluate_agent,
+        evaluate_baseline,
+    )
 
     for player in against:
         if player not in PLAYERS:

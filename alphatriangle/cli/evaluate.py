@@ -61,7 +61,8 @@ def evaluate(
     that differences are compared game by game.
 
     random places anywhere; greedy clears the most now; mobility looks one placement ahead for open
-    places; beam and beam128 plan each deal with the best 16 or 128 boards.
+    places; beam and beam128 plan each deal with the best 16 or 128 boards; planner searches like an
+    n-tuple network, with a value made by hand.
 
     Examples:
 
@@ -72,11 +73,11 @@ def evaluate(
     """
     with reported_errors(debug):
         from alphatriangle.data.replay.recordings import write_episodes
-        from alphatriangle.game.players import PLAYERS
         from alphatriangle.training.agent import load_agent
         from alphatriangle.training.display.display import Display
         from alphatriangle.training.judging.evaluation import (
             EVALUATION_SEED,
+            PLAYERS,
             difference,
             evaluate_baseline,
             score_of_games,

@@ -32,10 +32,11 @@ class NTupleConfig(Section):
     """Games a step that are recorded; there are hundreds."""
     play_width: Live[int] = Field(default=32, ge=1, le=1024)
     """Boards that are kept at each placement when an agent plans a deal."""
-    play_leaves: Live[int] = Field(default=8, ge=1, le=1024)
-    """Boards after the deal that are judged over the chance of the next one."""
+    play_leaves: Live[int] = Field(default=0, ge=0, le=1024)
+    """Boards after the deal that are judged over the chance of the next one; 0: as many as pay for
+    so many simulations."""
     play_simulations: Live[int] = Field(default=64, ge=0, le=10_000_000)
     """Next deals that are tried for that, a deal, for all of these boards together; 0 judges none.
-    More is stronger, and takes longer."""
-    play_inner_width: Live[int] = Field(default=3, ge=1, le=128)
+    More is stronger, and takes longer. From 300 on two deals in a row are tried."""
+    play_inner_width: Live[int] = Field(default=2, ge=1, le=128)
     """Boards that are kept at each placement of a deal that is tried."""

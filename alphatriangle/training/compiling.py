@@ -1,9 +1,9 @@
-"""Kernels are compiled before training needs them; one that takes long, in a process of its own
-meanwhile: self-play for convolutional networks, the players that do not learn for others.
+"""Kernels are compiled before training needs them; for convolutional networks one that takes long,
+self-play's, in a process of its own meanwhile.
 
-    python -m alphatriangle.training.compiling KIND
+    python -m alphatriangle.training.compiling
 
-compiles that one for a kind of network and ends. Others get it from the cache of kernels.
+compiles that one and ends. Others get it from the cache of kernels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Final
 import numpy as np
 
 from alphatriangle.config import Config
-from alphatriangle.game import players
 from alphatriangle.game.geometry import ACTIONS, SLOTS
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer
@@ -31,8 +30,6 @@ from alphatriangle.utils.types import Rows
 
 _LOOK_SECONDS: Final = 0.1
 
-_BESIDE: Final = {"convolutional": ln.next_leaves, "ntuple": players.play_kernel}
-
 WaitForKernels = Callable[[Callable[[], None]], None]
 
 
@@ -42,11 +39,10 @@ def compiling_beside(config: Config) -> Iterator[WaitForKernels]:
     a cache that hands it over. What is yielded waits for it, asking ``check`` now and then.
     """
     process = None
-    kind = config.model.kind
-    needed = kind == "convolutional" or config.stats.evaluation_games > 0
-    if cache_folders() and core_count() > 1 and needed and not is_on_disk(_BESIDE[kind]):
+    needed = config.model.kind == "convolutional" and not is_on_disk(ln.next_leaves)
+    if needed and cache_folders() and core_count() > 1:
         process = subprocess.Popen(
-            [sys.executable, "-m", "alphatriangle.training.compiling", kind],
+            [sys.executable, "-m", "alphatriangle.training.compiling"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -106,13 +102,6 @@ def compile_self_play(config: Config) -> None:
     self_play.play(1, max_rounds=1)
 
 
-def _compile_beside(kind: str) -> None:
-    if kind == "ntuple":
-        players.play_game("greedy", seed=0, episode=0, max_moves=3)
-    else:
-        # Without episodes the lanes are empty: nothing is asked of a network.
-        make_self_play(None, Config()).play(1)  # type: ignore[arg-type]
-
-
 if __name__ == "__main__":
-    _compile_beside(sys.argv[1])
+    # Without episodes the lanes are empty: nothing is asked of a network.
+    make_self_play(None, Config()).play(1)  # type: ignore[arg-type]

@@ -62,7 +62,6 @@ class TrainingLoop:
             first_step=parts.global_step,
             target=target,
             buffer_capacity=parts.learner.buffer.capacity,
-            baselines={score.player: score.mean for score in parts.baselines},
         )
 
     def run(self) -> None:
@@ -341,6 +340,7 @@ class TrainingLoop:
         gate = p.gating.gate
         view.best_step, view.best_score = gate.best_step, gate.best_mean
         view.candidate_step = gate.candidate_step
+        view.baselines = {score.player: score.mean for score in p.baselines.known()}
         view.workers = p.learner.workers
         if p.learner.problem != self._play_problem:
             if view.problem == self._play_problem:

@@ -13,7 +13,7 @@ from alphatriangle.config.search_config import MOST_SIMULATIONS
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork, NTupleNetwork
 from alphatriangle.nn.ntuple import points
-from alphatriangle.ntuple.look_ahead import Effort
+from alphatriangle.ntuple.look_ahead import effort_of
 from alphatriangle.ntuple.planner import Planner, play_games
 from alphatriangle.rl import play_episodes
 from alphatriangle.search import search
@@ -146,13 +146,14 @@ class PlanningPlayer:
         self._config = config
         self.simulations = settings.play_simulations if simulations is None else simulations
         self._threads = threads or core_count()
-        self._effort = Effort(
+        chosen = effort_of(self.simulations)
+        self._effort = chosen._replace(
             width=settings.play_width,
-            leaves=settings.play_leaves,
-            samples=self.simulations,
+            leaves=settings.play_leaves or chosen.leaves,
             inner=settings.play_inner_width,
         )
         self.effort = f"{self.simulations} simulations a deal"
+        self._planned: tuple[npt.NDArray[np.float32], Planner] | None = None
 
     def play(self, episodes: list[int], seed: int, between: Between) -> list[Episode]:
         """See :meth:`Player.play`."""
@@ -177,7 +178,7 @@ class PlanningPlayer:
         """
         self._check_finite()
         board, slots = game.board, game.slots
-        plan = Planner(self._network.played, self._effort).plan(board, slots, len(game.moves))
+        plan = self._planner().plan(board, slots, len(game.moves))
         logits = evaluate(self._network, board[None], slots[None]).logits[0]
         actions = game.legal_actions()
         chances = 1.0 / (1.0 + np.exp(-logits[actions].astype(np.float64)))
@@ -191,6 +192,13 @@ class PlanningPlayer:
         ]
         moves.sort(key=lambda m: (m.action == plan.moves[0], m.probability), reverse=True)
         return moves, moves[0].q_value
+
+    def _planner(self) -> Planner:
+        """To folded weights there is a planner as long as the network plays with no others: their
+        arrays never change."""
+        if self._planned is None or self._planned[0] is not self._network.played:
+            self._planned = self._network.played, Planner(self._network.played, self._effort)
+        return self._planned[1]
 
     def _points(self, chances: npt.NDArray[np.float64], game: GameState) -> FloatArray:
         slots = np.repeat(game.slots[None], len(chances), axis=0)

@@ -28,12 +28,8 @@ from alphatriangle.stats import StatsCollector
 from alphatriangle.training import setup
 from alphatriangle.training.compiling import WaitForKernels, compiling_beside
 from alphatriangle.training.display.display import Display
-from alphatriangle.training.judging.evaluation import (
-    BASELINES,
-    PlayerScore,
-    evaluate_agent,
-    evaluate_baseline,
-)
+from alphatriangle.training.judging.baselines import Baselines
+from alphatriangle.training.judging.evaluation import PlayerScore, evaluate_agent
 from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.learning.settings import JUDGED, make_network, same_settings
 from alphatriangle.training.loop import TrainingLoop
@@ -296,13 +292,9 @@ def _prepare(
             between = _between(stop, say, games)
             before = evaluate_agent(learner.network, config, games, _BEFORE, between=between)
         progress.evaluation_before = before._asdict()
-    baselines: list[PlayerScore] = []
-    if games:
-        with display.phase(f"players that do not learn play {games} games"):
-            baselines = [
-                evaluate_baseline(player, config, games, lambda _: stop.check())
-                for player in BASELINES
-            ]
+    baselines = Baselines(config)
+    at_end.callback(baselines.close)
+    baselines.begin()
     failpoint("start.prepared")
     parts = setup.Parts(config, learner, progress, gating, stats, data, baselines, step)
     loop = TrainingLoop(parts, plan.target_steps, display, stop)
@@ -367,7 +359,7 @@ def _final_scores(parts: setup.Parts, games: int, between: Between) -> list[Play
     network = parts.learner.network
     network.refresh()
     config = parts.config
-    scores = list(parts.baselines)
+    scores = parts.baselines.finish(between)
     if (before := _score_before(parts, games, between)) is not None:
         scores.append(before)
     name = "agent after training"

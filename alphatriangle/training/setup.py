@@ -14,7 +14,7 @@ from alphatriangle.data.records import RunInfo
 from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.stats import StatsCollector
 from alphatriangle.stats.sinks import Sink, TensorBoardSink
-from alphatriangle.training.judging.evaluation import PlayerScore
+from alphatriangle.training.judging.baselines import Baselines
 from alphatriangle.training.judging.gating import Gating
 from alphatriangle.training.learning.batches import BatchLearner
 from alphatriangle.training.learning.learner import Learner
@@ -34,7 +34,7 @@ class Parts:
     gating: Gating
     stats: StatsCollector
     data: DataManager
-    baselines: list[PlayerScore]
+    baselines: Baselines
     """Players that do not learn, for comparison."""
     global_step: int = 0
 

@@ -53,7 +53,13 @@ def test_facts_are_those_of_the_run(persistence: PersistenceConfig, report: Repo
     assert report.curves["loss/total"].steps.tolist() == [2, 4, 6, 8]
     assert report.curves["persistence/save_seconds"].steps[-1] == 8, "and the last save"
     assert report.changed["train.batch_size"][1] == 16
-    assert [p.player for p in report.baselines] == ["random", "greedy", "mobility", "beam"]
+    assert [p.player for p in report.baselines] == [
+        "random",
+        "greedy",
+        "mobility",
+        "beam",
+        "planner",
+    ]
     assert [s.commit.global_step for s in report.commits] == [8, 4]
     files = {f.path: f.size for s in report.commits for f in s.commit.files}
     assert sum(report.new_bytes.values()) == sum(files.values()), "each byte is counted once"

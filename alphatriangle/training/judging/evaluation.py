@@ -8,14 +8,25 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from alphatriangle.config import Config
+from alphatriangle.game.players import PLAYERS as SIMPLE_PLAYERS
 from alphatriangle.game.players import play_game
 from alphatriangle.nn import NeuralNetwork
+from alphatriangle.ntuple.hand_made import hand_made_weights
+from alphatriangle.ntuple.look_ahead import effort_of
+from alphatriangle.ntuple.planner import play_games
 from alphatriangle.training.players import Between, make_player
+from alphatriangle.utils.machine import core_count
 from alphatriangle.utils.types import Episode
 
 EVALUATION_SEED: Final = 7_700_000_007
 """Seed of all evaluation games, whatever the run's seed: every player meets the same deals."""
-BASELINES: Final = ("random", "greedy", "mobility", "beam")
+PLANNER: Final = "planner"
+"""The search that n-tuple networks play with, by a value made by hand."""
+_PLANNED: Final = 64
+"""Its simulations a deal."""
+PLAYERS: Final = (*SIMPLE_PLAYERS, PLANNER)
+"""All that do not learn."""
+BASELINES: Final = ("random", "greedy", "mobility", "beam", PLANNER)
 """Whom an agent is compared with unless somebody asks for others."""
 _RESAMPLES: Final = 4000
 
@@ -100,13 +111,32 @@ def score_of_games(player: str, episodes: Sequence[Episode]) -> PlayerScore:
 
 
 def evaluate_baseline(
-    player: str, config: Config, games: int, between: Between = _nothing
+    player: str,
+    config: Config,
+    games: int,
+    between: Between = _nothing,
+    threads: int | None = None,
 ) -> PlayerScore:
-    """Play ``games`` games with one of :data:`alphatriangle.game.players.PLAYERS`, calling
-    ``between`` before each."""
+    """Play ``games`` games with one of :data:`PLAYERS`, calling ``between`` now and then.
+
+    ``threads`` play side by side, if the player can; by default one for each core.
+    """
     limit = config.env.max_moves_per_episode
+    if player == PLANNER:
+        finished: list[Episode] = []
+        for episode in play_games(
+            hand_made_weights(),
+            effort_of(_PLANNED),
+            seed=EVALUATION_SEED,
+            episodes=range(games),
+            max_moves=limit,
+            threads=threads or core_count(),
+            between=lambda: between(len(finished)),
+        ):
+            finished.append(episode)
+        return score_of_games(player, finished)
     results = []
-    for episode in range(games):
-        between(episode)
-        results.append(play_game(player, EVALUATION_SEED, episode, limit))
+    for number in range(games):
+        between(number)
+        results.append(play_game(player, EVALUATION_SEED, number, limit))
     return score_of(player, [r[0] for r in results], [r[1] for r in results])
