@@ -88,8 +88,8 @@ def evaluate(
     against: Sequence[str] = (),
     simulations: int | None = None,
 ) -> list[PlayerScore]:
-    """Scores of ``against`` (random, greedy, mobility, beam, beam128) and of the agent, last, in
-    the same games, with 95% intervals.
+    """Scores of ``against`` (random, greedy, mobility, beam, beam128, planner) and of the agent,
+    last, in the same games, with 95% intervals.
 
     Raises:
         ValueError: there is no such player.

@@ -29,11 +29,20 @@ def evaluate(
     against: Annotated[
         str,
         typer.Option(
-            help="Other players, separated by commas: random, greedy, mobility, beam, beam128; "
-            "or none."
+            help="Other players, separated by commas: random, greedy, mobility, beam, beam128, "
+            "planner; or none."
         ),
-    ] = "random,greedy,mobility,beam",
+    ] = "random,greedy,mobility,beam,planner",
     games: Annotated[int, typer.Option(min=1, max=100_000, help="Games of each player.")] = 200,
+    precision: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Fewer games, once the 95% interval is within this share of the agent's mean; 0 "
+            "plays all.",
+        ),
+    ] = 0.0,
     simulations: Annotated[
         int | None,
         typer.Option(
@@ -76,10 +85,10 @@ def evaluate(
         from alphatriangle.training.agent import load_agent
         from alphatriangle.training.display.display import Display
         from alphatriangle.training.judging.evaluation import (
-            EVALUATION_SEED,
             PLAYERS,
             difference,
             evaluate_baseline,
+            play_evaluation,
             score_of_games,
         )
         from alphatriangle.training.players import make_player
@@ -97,17 +106,18 @@ def evaluate(
         settings = agent.config
         console = console_for(as_json)
         display = Display(console, quiet=as_json)
+        name = f"{agent.run} (step {agent.step})"
+        with display.phase(f"{name} plays {games} games") as say:
+            player = make_player(agent.network, settings, simulations)
+            episodes = play_evaluation(
+                player, games, precision, lambda n: say(f"{n} of {games} are over")
+            )
+        own = score_of_games(name, episodes)
+        games = len(episodes)
         scores = []
         for other in players:
             with display.phase(f"{other} plays {games} games"):
                 scores.append(evaluate_baseline(other, settings, games))
-        name = f"{agent.run} (step {agent.step})"
-        with display.phase(f"{name} plays {games} games") as say:
-            player = make_player(agent.network, settings, simulations)
-            episodes = player.play(
-                list(range(games)), EVALUATION_SEED, lambda n: say(f"{n} of {games} are over")
-            )
-        own = score_of_games(name, episodes)
         if save_games is not None:
             with _written(save_games):
                 write_episodes(save_games, episodes)

@@ -20,7 +20,7 @@ from alphatriangle.config.search_config import MOST_SIMULATIONS, SearchConfig
 from alphatriangle.config.stats_config import StatsConfig
 from alphatriangle.config.train_config import TrainConfig
 
-MOST_COPIES: Final = 2
+MOST_COPIES: Final = 64
 """Of an n-tuple network's tables, that learn at the same time: see ``docs/learning.md``."""
 
 Layer = dict[str, dict[str, Any]]
@@ -46,8 +46,8 @@ class Config(Section):
     def _copies_agree(self) -> Self:
         if self.model.kind == "ntuple" and self.train.num_workers > MOST_COPIES:
             raise ValueError(
-                f"train.num_workers {self.train.num_workers}: what more than {MOST_COPIES} copies "
-                "of an n-tuple network's tables learn at once does not add up, it diverges"
+                f"train.num_workers {self.train.num_workers}: at most {MOST_COPIES} copies of an "
+                "n-tuple network's tables learn at once, and from 8 on more bring little"
             )
         return self
 

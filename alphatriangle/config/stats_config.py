@@ -15,6 +15,9 @@ class StatsConfig(Section):
     evaluation_games: Live[int] = Field(default=100, ge=0, le=100_000)
     """Games that the agents before and after training play when the run is complete; 0 means no
     evaluation."""
+    evaluation_precision: Live[float] = Field(default=0.0, ge=0.0, le=1.0)
+    """They play fewer, once the 95% interval of the mean is within this share of it; 0 plays
+    all."""
     gate_games: Live[int] = Field(default=64, ge=0, le=100_000)
     """Games by which a checkpoint shows that it is better than the best; 0 means that none is
     marked as the best."""

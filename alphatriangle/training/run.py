@@ -363,7 +363,10 @@ def _final_scores(parts: setup.Parts, games: int, between: Between) -> list[Play
     if (before := _score_before(parts, games, between)) is not None:
         scores.append(before)
     name = "agent after training"
-    scores.append(evaluate_agent(network, config, games, name, between=between))
+    precision = config.stats.evaluation_precision
+    scores.append(
+        evaluate_agent(network, config, games, name, precision=precision, between=between)
+    )
     return scores
 
 

@@ -151,6 +151,11 @@ LIVE: dict[str, Change] = {
     "env.max_moves_per_episode": Change(5),
     "persistence.save_freq_steps": Change(3, look=Resumed.commits),
     "stats.evaluation_games": Change(2, look=lambda r: [s.player for s in r.outcome.scores]),
+    "stats.evaluation_precision": Change(
+        1.0,
+        NTUPLE | {"stats": {"evaluation_games": 60}},
+        lambda resumed: resumed.outcome.scores[-1].games,
+    ),
     "stats.gate_games": Change(6, GATE),
     "stats.gate_simulations": Change(1, GATE, Resumed.verdicts),
     "stats.gate_freq_steps": Change(20, GATE, lambda resumed: len(resumed.verdicts())),

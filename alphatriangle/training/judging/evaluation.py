@@ -14,7 +14,7 @@ from alphatriangle.nn import NeuralNetwork
 from alphatriangle.ntuple.hand_made import hand_made_weights
 from alphatriangle.ntuple.look_ahead import effort_of
 from alphatriangle.ntuple.planner import play_games
-from alphatriangle.training.players import Between, make_player
+from alphatriangle.training.players import Between, Player, make_player
 from alphatriangle.utils.machine import core_count
 from alphatriangle.utils.types import Episode
 
@@ -29,6 +29,7 @@ PLAYERS: Final = (*SIMPLE_PLAYERS, PLANNER)
 BASELINES: Final = ("random", "greedy", "mobility", "beam", PLANNER)
 """Whom an agent is compared with unless somebody asks for others."""
 _RESAMPLES: Final = 4000
+_AT_ONCE: Final = 50
 
 
 def _nothing(finished: int) -> None:
@@ -97,11 +98,37 @@ def evaluate_agent(
     player: str,
     simulations: int | None = None,
     *,
+    precision: float = 0.0,
     between: Between = _nothing,
 ) -> PlayerScore:
-    """Play ``games`` games with the search, without noise, calling ``between`` now and then."""
+    """Play up to ``games`` games with the search, without noise; see :func:`play_evaluation`."""
     agent = make_player(network, config, simulations)
-    return score_of_games(player, agent.play(list(range(games)), EVALUATION_SEED, between))
+    return score_of_games(player, play_evaluation(agent, games, precision, between))
+
+
+def play_evaluation(
+    player: Player, games: int, precision: float = 0.0, between: Between = _nothing
+) -> list[Episode]:
+    """Play the first ``games`` evaluation games, calling ``between`` now and then.
+
+    Fewer, once the 95% interval of the mean score reaches no further from it than ``precision``
+    times the mean; it is looked at after every 50 games.
+    """
+    if precision <= 0.0:
+        return player.play(list(range(games)), EVALUATION_SEED, between)
+    played: list[Episode] = []
+    for first in range(0, games, _AT_ONCE):
+
+        def of_all(finished: int, before: int = first) -> None:
+            between(before + finished)
+
+        numbers = list(range(first, min(first + _AT_ONCE, games)))
+        played += player.play(numbers, EVALUATION_SEED, of_all)
+        scores = [episode.score for episode in played]
+        mean = float(np.mean(scores))
+        if max(abs(end - mean) for end in interval(scores)) <= precision * mean:
+            break
+    return played
 
 
 def score_of_games(player: str, episodes: Sequence[Episode]) -> PlayerScore:

@@ -8,14 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphatriangle.config import Config
+from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.training.judging.evaluation import (
+    EVALUATION_SEED,
     difference,
     evaluate_agent,
     evaluate_baseline,
     interval,
+    play_evaluation,
     score_of,
 )
+from alphatriangle.training.players import Between, RankedMove
 from alphatriangle.training.progress import RECENT_GAMES, Progress
 from alphatriangle.utils.types import Episode
 
@@ -56,6 +60,39 @@ def test_every_player_meets_the_same_deals(network: NeuralNetwork, config: Confi
     assert greedy.low > evaluate_baseline("random", config, 200).high
     assert "scores" not in agent.summary()
     assert score_of("x", [1.0, 3.0], [5, 7]).placements == 6
+
+
+class _Steady:
+    """Plays games of known scores, and remembers how many."""
+
+    simulations, effort = 1, "none"
+
+    def __init__(self, spread: float) -> None:
+        luck = np.random.default_rng(3).normal(100, spread, 1000)
+        self.scores, self.played, self.said = luck, 0, [0]
+
+    def play(self, episodes: list[int], seed: int, between: Between) -> list[Episode]:
+        assert seed == EVALUATION_SEED
+        assert episodes[0] == self.played
+        self.played += len(episodes)
+        between(len(episodes))
+        no_moves = np.zeros(3, np.int16)
+        return [Episode(i, seed, no_moves, float(self.scores[i]), 1, False) for i in episodes]
+
+    def rank(self, game: GameState) -> tuple[list[RankedMove], float]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("spread", "played"), [(10.0, 50), (50.0, 400), (300.0, 420)])
+def test_an_evaluation_ends_when_its_interval_is_narrow_enough(spread: float, played: int) -> None:
+    """1.96 x 50 / sqrt(n) is 5 of 100 at n = 384."""
+    player = _Steady(spread)
+    found = play_evaluation(player, 420, 0.05, player.said.append)
+    assert len(found) == player.played == played
+    assert player.said[-1] == played
+    whole = _Steady(spread)
+    assert len(play_evaluation(whole, 420)) == 420
+    assert [e.score for e in found] == whole.scores[:played].tolist()
 
 
 def episodes(score: float, count: int) -> list[Episode]:
