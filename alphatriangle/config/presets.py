@@ -45,6 +45,7 @@ PRESETS: Final[dict[str, Layer]] = {
             "num_residual_blocks": 2,
             "value_hidden": 64,
         },
+        "search": {"gumbel_scale": 0.0},
         "persistence": {"save_freq_steps": 100},
         "stats": {"gate_freq_steps": 200},
     },
