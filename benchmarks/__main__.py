@@ -13,7 +13,7 @@ from alphatriangle.utils.environment import keep_freed_memory
 
 NAMES = (
     "game", "search", "together", "scale", "replay", "finite", "persistence", "frames", "kept",
-    "replica", "crowd",
+    "replica", "crowd", "rounds",
 )  # fmt: skip
 
 
