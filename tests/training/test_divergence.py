@@ -179,18 +179,21 @@ NTUPLE: dict[str, dict[str, Any]] = {
 }
 
 
-def spoil_tables(monkeypatch: pytest.MonkeyPatch, at_step: int, table: str, share: float) -> None:
-    """Numbers of a table go wrong in the round of a step, once."""
+def spoil_tables(monkeypatch: pytest.MonkeyPatch, at_step: int, table: str, when: str) -> None:
+    """A number of a table goes wrong, once: ``before`` or ``after`` the round of a step."""
     original = OnlineLearner.round
     done: list[int] = []
 
     def spoiled(self: OnlineLearner, deals: int) -> RoundResult:
         if self.rounds + 1 == at_step and deals > 1 and not done:
             done.append(self.rounds)
+            result = original(self, deals) if when == "after" else None
             tables = self.tables.state_dict()
-            spoiled_table = tables[table].copy()
-            spoiled_table[: max(int(share * len(spoiled_table)), 1)] = np.nan
-            self.tables.load_state_dict(tables | {table: spoiled_table})
+            wrong = tables[table].copy()
+            # The first is looked up for every board, the last for none.
+            wrong[0 if when == "before" else -1] = np.nan
+            self.tables.load_state_dict(tables | {table: wrong})
+            return result or original(self, deals)
         return original(self, deals)
 
     monkeypatch.setattr(OnlineLearner, "round", spoiled)
@@ -198,24 +201,25 @@ def spoil_tables(monkeypatch: pytest.MonkeyPatch, at_step: int, table: str, shar
 
 @pytest.mark.parametrize(("at_step", "goes_on"), [(3, "r"), (10, "r-2")])
 @pytest.mark.parametrize(
-    ("table", "share", "named"),
+    ("table", "when", "named"),
     [
-        ("weights", 1.0, r"training step {}: network\['weights'\] \(\d+ of 2440976 numbers\)"),
-        ("errors", 0.0, r"optimizer_state_dict\['errors'\] \(\d+ of 2440976 numbers\)"),
-        ("average", 0.0, r"model_state_dict\['average'\] \(\d+ of 2440976 numbers\)"),
+        ("weights", "before", r"training step {}: network\['weights'\] \(\d+ of 2440976 numbers\)"),
+        ("errors", "before", r"training step {}: network\['weights'\] \(\d+ of 2440976 numbers\)"),
+        ("absolute", "after", r"optimizer_state_dict\['absolute'\] \(1 of 2440976 numbers\)"),
+        ("average", "after", r"model_state_dict\['average'\] \(\d+ of 2440976 numbers\)"),
     ],
 )
 def test_tables_that_are_not_finite(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     table: str,
-    share: float,
+    when: str,
     named: str,
     at_step: int,
     goes_on: str,
 ) -> None:
     """In an n-tuple network: they are never committed, and the way back lowers its own rate."""
-    spoil_tables(monkeypatch, at_step, table, share)
+    spoil_tables(monkeypatch, at_step, table, when)
     with pytest.raises(TrainingDivergedError, match=named.format(at_step)) as raised:
         run(tmp_path, **NTUPLE)
     committed = newest(tmp_path)
