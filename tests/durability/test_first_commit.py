@@ -66,7 +66,7 @@ def test_killed_before_the_first_commit(
     assert result.returncode == 0, result.stderr
     data, output = tmp_path / "killed", tmp_path / "output.txt"
     again = arguments(data, preset, inference, training)
-    phases = PHASES if SOAK or inference == "int8" or preset == "laptop" else FEW
+    phases = PHASES if SOAK or inference == "int8" else FEW
     for phase in phases:
         process = fork(again, output, ALPHATRIANGLE_FAILPOINT=phase)
         process.join(timeout=240)
