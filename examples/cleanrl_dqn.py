@@ -128,4 +128,5 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(Args(sys.argv[1], int(sys.argv[2])))
+    folder, steps = sys.argv[1:] or ("runs_folder", "2000")
+    main(Args(folder, int(steps)))

@@ -91,4 +91,5 @@ def main(folder: str, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    folder, steps = sys.argv[1:] or ("runs_folder", "120")
+    main(folder, int(steps))

@@ -120,13 +120,14 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 class Loop:
-    """One of them in a folder."""
+    """One of them in a folder; told where and for how long, or as it stands."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, *, is_told: bool = False) -> None:
         self.name, self.folder = name, folder
         self.run_name, steps = LOOPS[name]
-        self.words = (str(folder / "data"), str(steps))
-        self.settings = PersistenceConfig(root_data_dir=folder / "data")
+        data = folder / "runs_folder"
+        self.words = (str(data), str(steps)) if is_told else ()
+        self.settings = PersistenceConfig(root_data_dir=data)
         folder.mkdir()
 
     def complete(self) -> list[str]:
@@ -147,6 +148,7 @@ class Loop:
         program = [sys.executable, "-c", KILL_AFTER, str(lines)]
         killed = subprocess.run(
             [*program, str(EXAMPLES / f"{self.name}.py"), *self.words],
+            cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
@@ -168,7 +170,7 @@ class Loop:
 def test_a_loop_on_another_library_that_is_killed_ends_as_if_it_never_was(
     name: str, tmp_path: Path
 ) -> None:
-    whole, killed = Loop(name, tmp_path / "whole"), Loop(name, tmp_path / "killed")
+    whole, killed = Loop(name, tmp_path / "whole", is_told=True), Loop(name, tmp_path / "killed")
     said = whole.complete()
     commits = whole.commits()
     assert whole.complete()[-1] == said[-1]

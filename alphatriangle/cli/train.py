@@ -138,7 +138,7 @@ def train(
     Examples:
 
       alphatriangle train --preset quick
-      alphatriangle train --preset laptop --run-name first --set train.learning_rate=0.001
+      alphatriangle train --preset laptop --run-name first --set ntuple.explore=0.2
       alphatriangle train --resume first --max-steps 100000
       alphatriangle train --resume latest --run-name branch
       alphatriangle train --resume s3://bucket/alphatriangle/first

@@ -9,6 +9,7 @@ from alphatriangle.config.config import (
     check,
     kinds,
     merge,
+    network_kinds,
     parse_setting,
     read_settings,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "from_environment",
     "kinds",
     "merge",
+    "network_kinds",
     "parse_setting",
     "preset",
     "read_settings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final, TypeVar
 
@@ -38,6 +39,18 @@ Fixed = Annotated[T, Field(json_schema_extra={_KEY: OnResume.fixed})]
 Irrelevant = Annotated[T, Field(json_schema_extra={_KEY: OnResume.irrelevant})]
 
 
+@dataclass(frozen=True)
+class OnlyFor:
+    """The one kind of network on which a field has any effect."""
+
+    network: str
+
+
+# Within one of the above: ``learning_rate: Live[Convolutional[float]]``.
+Convolutional = Annotated[T, OnlyFor("convolutional")]
+NTuple = Annotated[T, OnlyFor("ntuple")]
+
+
 class Section(BaseModel):
     """A frozen section; unknown keys are errors, the text under a field is its description."""
 
@@ -56,3 +69,15 @@ def on_resume(field: FieldInfo) -> OnResume:
     if not isinstance(extra, dict) or _KEY not in extra:
         raise TypeError("a field is Live, Fixed or Irrelevant: see alphatriangle.config.base")
     return OnResume(str(extra[_KEY]))
+
+
+def only_for(field: FieldInfo) -> str | None:
+    """The one kind of network (``model.kind``) that takes notice of the field; None: every kind."""
+    found = [mark.network for mark in field.metadata if isinstance(mark, OnlyFor)]
+    return found[0] if found else None
+
+
+def labels(field: FieldInfo) -> str:
+    """What references say of a field in a word or two: ``live``, or ``live, convolutional``."""
+    network = only_for(field)
+    return str(on_resume(field)) + (f", {network}" if network is not None else "")

@@ -11,7 +11,7 @@ from typing import Any, Final, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
-from alphatriangle.config.base import OnResume, Section, on_resume
+from alphatriangle.config.base import OnResume, Section, on_resume, only_for
 from alphatriangle.config.env_config import EnvConfig
 from alphatriangle.config.model_config import ModelConfig
 from alphatriangle.config.ntuple_config import NTupleConfig
@@ -62,7 +62,33 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _batches_agree(self) -> Self:
+        train = self.train
+        if self.model.kind != "convolutional":
+            return self  # nothing of this has any effect
+        if train.batch_size > train.buffer_capacity:
+            raise ValueError(
+                f"train.batch_size {train.batch_size} exceeds buffer_capacity "
+                f"{train.buffer_capacity}"
+            )
+        if train.min_buffer_size_to_train > train.buffer_capacity:
+            raise ValueError(
+                f"train.min_buffer_size_to_train {train.min_buffer_size_to_train} exceeds "
+                f"buffer_capacity {train.buffer_capacity}"
+            )
+        if train.lr_scheduler_type == "CosineAnnealingLR" and (
+            train.lr_scheduler_eta_min > train.learning_rate
+        ):
+            raise ValueError(
+                f"train.lr_scheduler_eta_min {train.lr_scheduler_eta_min} exceeds "
+                f"learning_rate {train.learning_rate}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _support_holds_returns(self) -> Self:
+        if self.model.kind != "convolutional":
+            return self
         reach = 1.0 / (1.0 - self.train.gamma)
         if self.model.value_max < reach:
             raise ValueError(
@@ -169,6 +195,15 @@ def kinds() -> dict[str, OnResume]:
     """``section.field`` -> what becomes of a change on resume."""
     return {
         f"{name}.{key}": on_resume(field)
+        for name, section in _sections().items()
+        for key, field in section.model_fields.items()
+    }
+
+
+def network_kinds() -> dict[str, str | None]:
+    """``section.field`` -> the one kind of network that takes notice of it; None: every kind."""
+    return {
+        f"{name}.{key}": only_for(field)
         for name, section in _sections().items()
         for key, field in section.model_fields.items()
     }

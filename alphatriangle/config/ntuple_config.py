@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from alphatriangle.config.base import Fixed, Live, Section
+from alphatriangle.config.base import Fixed, Live, NTuple, Section
 
 
 class NTupleConfig(Section):
@@ -12,31 +12,31 @@ class NTupleConfig(Section):
     round of self-play that is learned from deal by deal; ``train.num_workers`` is the number of
     copies of the tables that do so at the same time, each on a core of its own."""
 
-    gamma: Fixed[float] = Field(default=0.98, ge=0.0, lt=1.0)
+    gamma: Fixed[NTuple[float]] = Field(default=0.98, ge=0.0, lt=1.0)
     """The value of a board is the chance to live on for 1 / (1 - gamma) deals on average."""
-    deals_per_step: Live[int] = Field(default=40_000, ge=1, le=100_000_000)
+    deals_per_step: Live[NTuple[int]] = Field(default=40_000, ge=1, le=100_000_000)
     """Deals that a training step plays and learns from, by all copies together."""
-    learning_rate: Live[float] = Field(default=4.0, gt=0.0, le=1000.0)
+    learning_rate: Live[NTuple[float]] = Field(default=4.0, gt=0.0, le=1000.0)
     """Sum of the rates of all weights that say the value of one board; each weight's own share
     falls by itself, as its errors begin to cancel out (temporal coherence)."""
-    learning_width: Live[int] = Field(default=3, ge=1, le=128)
+    learning_width: Live[NTuple[int]] = Field(default=3, ge=1, le=128)
     """Boards that are kept at each placement when a deal is played to learn from it."""
-    explore: Live[float] = Field(default=0.3, ge=0.0, le=1.0)
+    explore: Live[NTuple[float]] = Field(default=0.3, ge=0.0, le=1.0)
     """Share of the deals learned from at which one of the best four plans is played, not the
     best."""
-    restart: Live[float] = Field(default=0.5, ge=0.0, le=1.0)
+    restart: Live[NTuple[float]] = Field(default=0.5, ge=0.0, le=1.0)
     """Share of the games learned from that begin shortly before the last one's end."""
-    sample_every: Live[int] = Field(default=200, ge=1)
+    sample_every: Live[NTuple[int]] = Field(default=200, ge=1)
     """Deals of which one becomes rows of the replay: its positions, and the board it leaves."""
-    recorded_games: Live[int] = Field(default=4, ge=0)
+    recorded_games: Live[NTuple[int]] = Field(default=4, ge=0)
     """Games a step that are recorded; there are hundreds."""
-    play_width: Live[int] = Field(default=32, ge=1, le=1024)
+    play_width: Live[NTuple[int]] = Field(default=32, ge=1, le=1024)
     """Boards that are kept at each placement when an agent plans a deal."""
-    play_leaves: Live[int] = Field(default=0, ge=0, le=1024)
+    play_leaves: Live[NTuple[int]] = Field(default=0, ge=0, le=1024)
     """Boards after the deal that are judged over the chance of the next one; 0: as many as pay for
     so many simulations."""
-    play_simulations: Live[int] = Field(default=64, ge=0, le=10_000_000)
+    play_simulations: Live[NTuple[int]] = Field(default=64, ge=0, le=10_000_000)
     """Next deals that are tried for that, a deal, for all of these boards together; 0 judges none.
     More is stronger, and takes longer. From 300 on two deals in a row are tried."""
-    play_inner_width: Live[int] = Field(default=2, ge=1, le=128)
+    play_inner_width: Live[NTuple[int]] = Field(default=2, ge=1, le=128)
     """Boards that are kept at each placement of a deal that is tried."""

@@ -28,7 +28,17 @@ LinkName = Annotated[
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 ConfigName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.json$", max_length=64)]
 # What a run's folder holds beside what is named here.
-_TAKEN = ("commits", "episodes", "replica", "run.json", "pins.json", "newest.json")
+_TAKEN = (
+    "commits",
+    "episodes",
+    "replica",
+    "profile_data",
+    "run.json",
+    "pins.json",
+    "newest.json",
+    "mlflow_uploads.jsonl",
+    "mlflow_points.jsonl",
+)
 
 
 _STORES = ("s3", "gs", "az", "file")
@@ -119,15 +129,17 @@ class PersistenceConfig(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        if self.runs_dir_name == self.mlflow_dir_name:
+        # Where case makes no difference, names that differ in it are the same.
+        if self.runs_dir_name.casefold() == self.mlflow_dir_name.casefold():
             raise ValueError("runs_dir_name and mlflow_dir_name are the same")
         inside = ("checkpoint_dir_name", "buffer_dir_name", "log_dir_name", "tensorboard_dir_name")
         taken = dict.fromkeys(_TAKEN, "a name of a run's own")
         for field in (*inside, "config_filename"):
             name = getattr(self, field)
-            if name in taken:
-                raise ValueError(f"{field} is {name!r}, which is {taken[name]}")
-            taken[name] = field
-        if self.latest_checkpoint_filename == self.best_checkpoint_filename:
+            if (other := taken.get(name.casefold())) is not None:
+                raise ValueError(f"{field} is {name!r}, which is {other}")
+            taken[name.casefold()] = field
+        links = (self.latest_checkpoint_filename, self.best_checkpoint_filename)
+        if links[0].casefold() == links[1].casefold():
             raise ValueError("latest_checkpoint_filename and best_checkpoint_filename are the same")
         return self

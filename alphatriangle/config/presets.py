@@ -9,7 +9,7 @@ from alphatriangle.config.config import ConfigError, Layer
 
 PRESETS: Final[dict[str, Layer]] = {
     "quick": {
-        "train": {"max_steps": 160, "buffer_capacity": 50_000, "min_buffer_size_to_train": 1},
+        "train": {"max_steps": 160, "buffer_capacity": 50_000},
         "model": {"kind": "ntuple"},
         "env": {"max_moves_per_episode": 30_000},
         "persistence": {"save_freq_steps": 40},
@@ -21,7 +21,7 @@ PRESETS: Final[dict[str, Layer]] = {
         },
     },
     "laptop": {
-        "train": {"max_steps": 20_000, "buffer_capacity": 250_000, "min_buffer_size_to_train": 1},
+        "train": {"max_steps": 20_000, "buffer_capacity": 250_000},
         "model": {"kind": "ntuple"},
         "env": {"max_moves_per_episode": 30_000},
         "persistence": {"save_freq_steps": 100, "keep_every_steps": 5_000},

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from alphatriangle.config.base import OnResume, Section, on_resume
+from alphatriangle.config.base import OnResume, Section, labels
 from alphatriangle.config.config import Config
 
 
@@ -16,13 +16,17 @@ def to_toml(config: Config) -> str:
     tables = [
         "# When a run is resumed, a setting that is\n"
         + "\n".join(f"# [{kind}]: {kind.meaning}" for kind in OnResume)
+        + "\n# One that is for one kind of network (model.kind) has no effect on others."
     ]
     for name in Config.model_fields:
         section: Section = getattr(config, name)
         lines = [f"[{name}]"]
         for field, info in type(section).model_fields.items():
-            text = f"{info.description} [{on_resume(info)}]"
-            lines += textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# ")
+            # Labels stay in one piece.
+            label = labels(info).replace(" ", "\N{NO-BREAK SPACE}")
+            text = f"{info.description} [{label}]"
+            wrapped = textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# ")
+            lines += [line.replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
             lines.append(f"{field} = {toml_value(getattr(section, field))}")
         tables.append("\n".join(lines))
     return "\n\n".join(tables) + "\n"

@@ -324,11 +324,15 @@ class DataManager:
             logger.error("%s", e)
 
     def save_run_config(self, configs: dict[str, Any]) -> None:
-        """Save the run's configuration as ``configs.json``, here and in MLflow.
+        """Save the run's configuration as ``configs.json``, here and in MLflow; before anything is
+        loaded or saved, too.
 
         Raises:
+            DataFolderError: the run's folder cannot be made.
             SaveFailedError: it cannot be written.
         """
+        if self._writer is None:
+            self.paths.make_folders()
         try:
             self.serializer.save_config_json(configs, self.paths.configs)
         except OSError as e:

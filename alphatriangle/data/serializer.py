@@ -312,6 +312,8 @@ def buffer_record(
 def _reduced_tensor(tensor: torch.Tensor) -> Any:
     """As a contiguous array, in the order of its memory."""
     plain = tensor.detach()
+    if tensor.requires_grad and tensor.is_leaf:
+        return state_types.rebuilt, ("variable", plain)
     if plain.layout != torch.strided:
         return state_types.rebuilt, ("sparse", *state_types.sparse_parts(plain))
     plain = plain.cpu().resolve_conj().resolve_neg()

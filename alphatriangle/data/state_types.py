@@ -282,6 +282,10 @@ def _parameter(data: torch.Tensor, requires_grad: bool) -> torch.nn.Parameter:
     return torch.nn.Parameter(_a(torch.Tensor, data), _a(bool, requires_grad))
 
 
+def _variable(data: torch.Tensor) -> torch.Tensor:
+    return _a(torch.Tensor, data).requires_grad_()  # type: ignore[no-any-return]
+
+
 def sparse_parts(value: torch.Tensor) -> Parts:
     """Layout, size and plain tensors of a sparse one.
 
@@ -372,6 +376,7 @@ _MUTABLE_KINDS: Final[dict[str, _Kind]] = {
     "RandomState": _Kind((np.random.RandomState,), _random_state_apart, _random_state),
     "torch generator": _Kind((torch.Generator,), _generator_apart, _torch_generator),
     "Parameter": _Kind((torch.nn.Parameter,), lambda v: (v.detach(), v.requires_grad), _parameter),
+    "variable": _Kind((), _plain, _variable),
     "sparse": _Kind((), sparse_parts, _sparse),
 }
 _KINDS: Final = _IMMUTABLE_KINDS | _MUTABLE_KINDS

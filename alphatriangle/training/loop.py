@@ -218,6 +218,7 @@ class TrainingLoop:
             self._changed = True
         for result in done.played:
             self._tell(result)
+            failpoint("train.rows")
         self._speed.add(learner=done.seconds)
         step = p.global_step
         metrics = {**done.metrics, "buffer/rows": float(len(p.learner.buffer))}

@@ -16,6 +16,7 @@ from alphatriangle.config import (
     check,
     kinds,
     merge,
+    network_kinds,
     preset,
 )
 from alphatriangle.config.toml import differences, toml_value
@@ -93,14 +94,20 @@ class RunPlan:
     """The run whose newest sound commit the new one begins with, sharing its files."""
     changed: Changes = field(default_factory=dict)
     """Settings that are not those that the run had."""
+    without_effect: tuple[str, ...] = ()
+    """Settings that a new run is given, of which its kind of network takes no notice."""
 
     @property
     def changes(self) -> list[str]:
-        """What :attr:`changed` says, for people."""
-        return [
+        """What :attr:`changed` and :attr:`without_effect` say, for people."""
+        lines = [
             f"{key} {toml_value(before)} -> {toml_value(after)}"
             for key, (before, after) in self.changed.items()
         ]
+        if self.without_effect:
+            keys, kind = ", ".join(self.without_effect), self.config.model.kind
+            lines.append(f"without effect on a network of kind {kind}: {keys}")
+        return lines
 
     @property
     def nothing_to_do(self) -> bool:
@@ -208,7 +215,16 @@ def _start(asked: Asked) -> RunPlan:
         steps_per_round=target,
         started_from=source,
         message=f"new run {run_name!r}: {target} steps, preset {chosen}",
+        without_effect=_without_effect(differences(build(preset(chosen)), config), config),
     )
+
+
+def _without_effect(changes: Changes, config: Config) -> tuple[str, ...]:
+    return tuple(key for key in changes if _is_for_others(key, config))
+
+
+def _is_for_others(key: str, config: Config) -> bool:
+    return network_kinds()[key] not in (None, config.model.kind)
 
 
 def _resume(asked: Asked, run: RunSummary) -> RunPlan:
@@ -241,6 +257,7 @@ def _resume(asked: Asked, run: RunSummary) -> RunPlan:
     root = {"persistence": {"root_data_dir": str(asked.persistence.root_data_dir)}}
     config = build(merge(saved, asked.settings, root, {"train": own}))
     changed = _changed(run.name, build(saved), config, has_state=run.commits > 0)
+    unnoticed = () if run.commits else _without_effect(changed, config)
     return RunPlan(
         config=config,
         run_name=run.name,
@@ -251,7 +268,8 @@ def _resume(asked: Asked, run: RunSummary) -> RunPlan:
         steps_per_round=info.steps_per_round,
         started_from=info.started_from,
         message=message,
-        changed=changed,
+        changed={key: values for key, values in changed.items() if key not in unnoticed},
+        without_effect=unnoticed,
     )
 
 
@@ -366,11 +384,19 @@ def _changed(name: str, saved: Config, wanted: Config, *, has_state: bool) -> Ch
     """What is not as it was.
 
     Raises:
-        ConfigError: it is what the run's state depends on.
+        ConfigError: it is what the run's state depends on, or has no effect on it.
     """
     found = differences(saved, wanted)
     for key, (before, after) in found.items():
-        if has_state and kinds()[key] is OnResume.fixed:
+        on_resume = kinds()[key]
+        if not has_state or on_resume is OnResume.irrelevant:
+            continue
+        if _is_for_others(key, saved):
+            raise ConfigError(
+                f"{key} would have no effect: it is for a network of kind {network_kinds()[key]}, "
+                f"and that of run {name!r} is of kind {saved.model.kind}; leave it as it is"
+            )
+        if on_resume is OnResume.fixed:
             raise ConfigError(
                 f"{key} is {before} in run {name!r} and cannot become {after}; "
                 "start another run with --run-name"

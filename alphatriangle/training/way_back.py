@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alphatriangle.config import Config, PersistenceConfig, TrainConfig
+from alphatriangle.config import Config, NTupleConfig, PersistenceConfig, TrainConfig
 from alphatriangle.data.commits.files import StoredCommit, has_begun, list_commits, verify_file
 from alphatriangle.data.errors import DataError
 from alphatriangle.data.path_manager import PathManager
@@ -28,7 +28,7 @@ def way_back(config: Config, run: str, began_at: int) -> str:
     commits = list_commits(paths).commits
     where = _data_dir(config.persistence)
     if not commits:
-        changes = _careful(config.train, config.train.learning_rate)
+        changes = _careful(config, config.train.learning_rate)
         again = command("train", "--run-name", run, *changes, *where)
         return f"nothing was committed yet; {again} begins again with a lower rate"
     # Those of the step it began with come last.
@@ -41,7 +41,7 @@ def way_back(config: Config, run: str, began_at: int) -> str:
     step, name = found.commit.global_step, _new_name(config.persistence, run)
     fork = command("runs", "fork", run, name, "--step", str(step), *where)
     course = saved_course(checkpoint, "scheduler", config.train, schedule.learning_rate)
-    changes = _careful(config.train, course.at(step))
+    changes = _careful(config, course.at(step))
     train = command("train", "--run-name", name, *changes, *where)
     older = [s.commit.global_step for s in commits if s.commit.global_step < step]
     others = f" (so may be those before it: {', '.join(map(str, older))})" if older else ""
@@ -63,17 +63,24 @@ def _finite(
     return None if any(first_not_finite(part) for part in state) else checkpoint
 
 
-def _careful(train: TrainConfig, rate: float) -> list[str]:
+def _careful(config: Config, rate: float) -> list[str]:
     """A tenth of ``rate``, the one in use, at most the default; with room for it to fall, and a
-    limit for the gradient."""
-    default: float = TrainConfig.model_fields["learning_rate"].default
-    lower = float(f"{min(rate / 10, default):.2g}")
+    limit for the gradient. Rates of an n-tuple network fall by themselves: it has its own."""
+    if config.model.kind == "ntuple":
+        lower = _tenth(config.ntuple.learning_rate, NTupleConfig)
+        return ["--set", f"ntuple.learning_rate={lower:g}"]
+    train, lower = config.train, _tenth(rate, TrainConfig)
     settings = [f"train.learning_rate={lower:g}"]
     if train.lr_scheduler_type == "CosineAnnealingLR" and lower < train.lr_scheduler_eta_min:
         settings.append(f"train.lr_scheduler_eta_min={lower / 10:g}")
     if train.gradient_clip_value is None:
         settings.append(f"train.gradient_clip_value={_CAREFUL_CLIP}")
     return [word for setting in settings for word in ("--set", setting)]
+
+
+def _tenth(rate: float, section: type[NTupleConfig] | type[TrainConfig]) -> float:
+    default: float = section.model_fields["learning_rate"].default
+    return float(f"{min(rate / 10, default):.2g}")
 
 
 def _new_name(config: PersistenceConfig, run: str) -> str:

@@ -47,13 +47,16 @@ def configuration_page() -> str:
         "alphatriangle config show laptop > mine.toml",
         "alphatriangle config diff quick laptop",
         "alphatriangle config schema > alphatriangle.schema.json",
-        "alphatriangle train --config mine.toml --set train.batch_size=128",
+        "alphatriangle train --config mine.toml --set ntuple.explore=0.2",
         "```",
         "",
         "A preset's value stands below the default where it is another. The last column says what",
         "becomes of a change when a run is resumed:",
         "",
         *(f"- *{kind}*: {kind.meaning}" for kind in OnResume),
+        "",
+        "Where it names a kind of network, the setting has no effect on others: there a change is",
+        "refused on a resume, and a new run says that it has none.",
     ]
     for section, model in Config.model_fields.items():
         kind: Any = model.annotation
@@ -71,7 +74,7 @@ def configuration_page() -> str:
                 "<br>".join(values),
                 " ".join((info.description or "").split()).replace("|", "\\|"),
                 # By its module: mkdocs takes every name that begins with on_ for a handler.
-                str(base.on_resume(info)),
+                base.labels(info),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alphatriangle.config import PRESETS, Config, build, preset, read_settings
-from alphatriangle.config.base import on_resume
+from alphatriangle.config.base import labels
 from alphatriangle.config.toml import differences, to_toml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -59,8 +59,8 @@ def test_every_field_is_explained() -> None:
         assert f"[{name}]" in text
         for key, info in section.model_fields.items():  # type: ignore[union-attr]
             assert info.description, f"{name}.{key}"
-            above, _, _ = text.partition(f"\n{key} = ")
-            assert above.endswith(f"[{on_resume(info)}]"), "what becomes of it on a resume, too"
+            above, _, _ = text.partition(f"[{name}]\n")[2].partition(f"\n{key} = ")
+            assert above.endswith(f"[{labels(info)}]"), "what becomes of it on a resume, too"
     assert max(map(len, text.splitlines())) <= 100
 
 

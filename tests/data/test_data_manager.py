@@ -102,6 +102,22 @@ def test_the_capture_is_of_the_moment_of_the_call(config: Config) -> None:
     assert len(rows_of(state)) == 80
 
 
+def test_a_configuration_may_be_saved_before_anything_else(config: Config) -> None:
+    """As a program does that writes down what it was told, and only then looks for a run."""
+    settings = {"train": {"seed": 3}}
+    for steps in (1, 2):
+        manager = DataManager(config.persistence, config.train)
+        manager.save_run_config(settings)
+        assert json.loads(manager.paths.configs.read_text()) == settings
+        state = manager.load_initial_state()
+        manager.close()
+        assert len(state.rejected) == 0
+        assert (state.checkpoint_data is None) == (steps == 1)
+        training = started(config)
+        training.commit()
+        training.manager.close()
+
+
 def test_the_layout_is_the_documented_one(config: Config) -> None:
     training = started(config)
     training.manager.save_run_config({"train": {"seed": 3}})

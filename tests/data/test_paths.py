@@ -143,6 +143,23 @@ def test_the_configuration_names_folders_and_files(tmp_path: Path) -> None:
     assert (links / "latest.pkl").resolve().parent == links.resolve()
 
 
+def test_everything_in_a_run_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """No folder can be given the name of what a run's folder holds besides."""
+    paths = PathManager(tiny_config(tmp_path).persistence, "r")
+    inside = {
+        getattr(paths, name).name
+        for name, value in vars(PathManager).items()
+        if isinstance(value, property) and getattr(getattr(paths, name), "parent", 0) == paths.run
+    }
+    assert {"commits", "run.json", "checkpoints"} <= inside
+    for name in inside:
+        for field in ("checkpoint_dir_name", "buffer_dir_name"):
+            if PersistenceConfig.model_fields[field].default == name:
+                continue
+            with pytest.raises(ConfigError, match=r"name of a run's own|_dir_name|config_filename"):
+                tiny_config(persistence={field: name})
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -153,6 +170,10 @@ def test_the_configuration_names_folders_and_files(tmp_path: Path) -> None:
         ({"checkpoint_dir_name": "commits"}, "a name of a run's own"),
         ({"checkpoint_dir_name": "same", "buffer_dir_name": "same"}, "is checkpoint_dir_name"),
         ({"runs_dir_name": "mlruns"}, "are the same"),
+        ({"runs_dir_name": "MLruns"}, "are the same"),
+        ({"checkpoint_dir_name": "Commits"}, "a name of a run's own"),
+        ({"log_dir_name": "Buffers"}, "buffer_dir_name"),
+        ({"best_checkpoint_filename": "Latest.pkl"}, "are the same"),
     ],
 )
 def test_names_that_cannot_be_are_refused(names: dict[str, str], said: str) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from alphatriangle.config import PRESETS
 from tests.durability.budget import SOAK, report
-from tests.training.command import alphatriangle, commits, fork, show, train_arguments
+from tests.training.command import alphatriangle, commits, fork, of_kind, show, train_arguments
 
 # In the order in which a start passes them, so that every death is one further on.
 PHASES = (
@@ -37,6 +38,8 @@ ARITHMETIC = (
     ("full", "int8", "bfloat16"),
     ("convolutional-quick", "bfloat16", "bfloat16"),
     ("full", "float32", "float32"),
+    ("quick", "auto", "float32"),
+    ("laptop", "auto", "float32"),
 )
 
 
@@ -50,6 +53,7 @@ def arguments(data: Path, preset: str, inference: str, training: str) -> list[st
         "persistence.save_freq_steps": "2",
     }
     settings = [word for key, value in more.items() for word in ("--set", f"{key}={value}")]
+    settings += of_kind(PRESETS[preset]["model"]["kind"])
     return train_arguments(data, "--workers", "0", "--preset", preset, *settings, steps=4)
 
 

@@ -19,6 +19,7 @@ from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.game import GameState
 from alphatriangle.nn import NeuralNetwork
+from alphatriangle.ntuple.learner import OnlineLearner, RoundResult
 from alphatriangle.rl import ExperienceBuffer, Trainer, TrainingDivergedError
 from alphatriangle.training.agent import load_agent
 from alphatriangle.training.display.display import Display
@@ -27,7 +28,7 @@ from alphatriangle.training.run import train
 from alphatriangle.training.run_plan import TrainRequest, plan_run
 from alphatriangle.utils.finite import first_not_finite
 from tests.conftest import tiny_config
-from tests.training.command import alphatriangle, commits, fork, show, train_arguments
+from tests.training.command import alphatriangle, commits, fork, of_kind, show, train_arguments
 
 STEPS = 12
 
@@ -113,6 +114,15 @@ def test_one_number_that_is_not_finite(
     assert after.global_step == STEPS
 
 
+def follow(error: str) -> None:
+    """Type the commands that the error tells."""
+    told = re.search(r"; (\S*(?:python -m )?\S*alphatriangle [^;]*) (goes on|begins again)", error)
+    assert told is not None
+    for command in told[1].split(" && "):
+        result = alphatriangle(*shlex.split(command.partition("alphatriangle ")[2]))
+        assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize(("at_step", "goes_on"), [(3, "r"), (10, "r-2")])
 def test_the_command_that_goes_back_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_step: int, goes_on: str
@@ -121,13 +131,7 @@ def test_the_command_that_goes_back_works(
     spoil(monkeypatch, at_step, "gradient")
     with pytest.raises(TrainingDivergedError) as raised:
         run(tmp_path)
-    told = re.search(
-        r"; (\S*(?:python -m )?\S*alphatriangle [^;]*) (goes on|begins again)", str(raised.value)
-    )
-    assert told is not None
-    for command in told[1].split(" && "):
-        result = alphatriangle(*shlex.split(command.partition("alphatriangle ")[2]))
-        assert result.returncode == 0, result.stderr
+    follow(str(raised.value))
     facts = show(tmp_path, goes_on)
     assert (facts["step"], facts["state"]) == (STEPS, "complete")
     configs = json.loads((tmp_path / "runs" / goes_on / "configs.json").read_text())
@@ -167,6 +171,79 @@ def test_a_rate_that_is_too_high(tmp_path: Path, optimizer: str, rate: str) -> N
     agent = load_agent(PersistenceConfig(root_data_dir=tmp_path), "r", device="cpu")
     moves, value = agent.rank(GameState(1))
     assert np.isfinite([value, *(m.q_value for m in moves)]).all()
+
+
+NTUPLE: dict[str, dict[str, Any]] = {
+    "model": {"kind": "ntuple"},
+    "ntuple": {"deals_per_step": 200, "sample_every": 7},
+}
+
+
+def spoil_tables(monkeypatch: pytest.MonkeyPatch, at_step: int, table: str, when: str) -> None:
+    """A number of a table goes wrong, once: ``before`` or ``after`` the round of a step."""
+    original = OnlineLearner.round
+    done: list[int] = []
+
+    def spoiled(self: OnlineLearner, deals: int) -> RoundResult:
+        if self.rounds + 1 == at_step and deals > 1 and not done:
+            done.append(self.rounds)
+            result = original(self, deals) if when == "after" else None
+            tables = self.tables.state_dict()
+            wrong = tables[table].copy()
+            # The first is looked up for every board, the last for none.
+            wrong[0 if when == "before" else -1] = np.nan
+            self.tables.load_state_dict(tables | {table: wrong})
+            return result or original(self, deals)
+        return original(self, deals)
+
+    monkeypatch.setattr(OnlineLearner, "round", spoiled)
+
+
+@pytest.mark.parametrize(("at_step", "goes_on"), [(3, "r"), (10, "r-2")])
+@pytest.mark.parametrize(
+    ("table", "when", "named"),
+    [
+        ("weights", "before", r"training step {}: network\['weights'\] \(\d+ of 2440976 numbers\)"),
+        ("errors", "before", r"training step {}: network\['weights'\] \(\d+ of 2440976 numbers\)"),
+        ("absolute", "after", r"optimizer_state_dict\['absolute'\] \(1 of 2440976 numbers\)"),
+        ("average", "after", r"model_state_dict\['average'\] \(\d+ of 2440976 numbers\)"),
+    ],
+)
+def test_tables_that_are_not_finite(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    when: str,
+    named: str,
+    at_step: int,
+    goes_on: str,
+) -> None:
+    """In an n-tuple network: they are never committed, and the way back lowers its own rate."""
+    spoil_tables(monkeypatch, at_step, table, when)
+    with pytest.raises(TrainingDivergedError, match=named.format(at_step)) as raised:
+        run(tmp_path, **NTUPLE)
+    committed = newest(tmp_path)
+    assert (committed.global_step if committed else 0) == (at_step - 1) // 4 * 4
+    assert committed is None or first_not_finite(committed.model_dump()) is None
+    follow(str(raised.value))
+    facts = show(tmp_path, goes_on)
+    assert (facts["step"], facts["state"]) == (STEPS, "complete")
+    configs = json.loads((tmp_path / "runs" / goes_on / "configs.json").read_text())
+    assert configs["ntuple"]["learning_rate"] == 0.4
+    after = load_for_reading(PersistenceConfig(root_data_dir=tmp_path), goes_on).checkpoint_data
+    assert after is not None
+    assert first_not_finite(after.model_dump()) is None
+
+
+@pytest.mark.parametrize("setting", ["learning_rate=1000", "gamma=0.9999999", "explore=1"])
+def test_an_n_tuple_network_stays_finite_at_every_extreme(tmp_path: Path, setting: str) -> None:
+    """The logistic function bounds its errors, and so its steps."""
+    more = [*of_kind("ntuple"), "--set", f"ntuple.{setting}"]
+    result = alphatriangle(*train_arguments(tmp_path, *more, steps=40))
+    assert result.returncode == 0, result.stderr
+    committed = newest(tmp_path)
+    assert committed is not None
+    assert first_not_finite(committed.model_dump()) is None
 
 
 def test_a_commit_of_an_earlier_version_that_is_not_finite(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_settings_are_judged_with_those_of_the_run_they_are_for(tmp_path: Path) 
         again = plan(tmp_path, settings=lower, **request)
         assert again.config.train.learning_rate == 0.00005
     with pytest.raises(ConfigError, match=r"eta_min 0\.0001 exceeds learning_rate 5e-05"):
-        plan(tmp_path, preset="laptop", settings=lower)
+        plan(tmp_path, preset="convolutional-laptop", settings=lower)
     with pytest.raises(ConfigError, match=r"eta_min 1e-05 exceeds learning_rate 5e-06"):
         plan(tmp_path, run_name="r", settings={"train": {"learning_rate": 0.000005}})
     for wrong in ({"train": {"batch_size": 0}}, {"train": {"batch_sice": 1}}, {"trian": {}}):

@@ -16,14 +16,24 @@ import pytest
 import torch
 from rich.console import Console
 
-from alphatriangle.config import Config, ConfigError, Layer, OnResume, build, kinds, merge, preset
+from alphatriangle.config import (
+    Config,
+    ConfigError,
+    Layer,
+    OnResume,
+    build,
+    kinds,
+    merge,
+    network_kinds,
+    preset,
+)
 from alphatriangle.data.commits.digest import digested_parts, value_digest
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.display.view import View
 from alphatriangle.training.learning.batches import worker_count
 from alphatriangle.training.run import TrainingOutcome, train
-from alphatriangle.training.run_plan import TrainRequest, plan_run
+from alphatriangle.training.run_plan import RunPlan, TrainRequest, plan_run
 from alphatriangle.utils.errors import DeviceNotAvailableError
 from alphatriangle.utils.types import Episode
 from alphatriangle.viewer.recordings import recorded_games
@@ -93,6 +103,7 @@ NTUPLE = {
     "ntuple": {"deals_per_step": 200, "sample_every": 7},
     "stats": {"evaluation_games": 3},
 }
+NTUPLE_GATE = {**NTUPLE, "stats": {**NTUPLE["stats"], **GATE["stats"], "gate_simulations": 0}}
 
 
 def agents_scores(resumed: Resumed) -> Any:
@@ -169,6 +180,17 @@ ELSEWHERE: dict[str, Any] = {
     "train.max_workers": 1,
     "train.worker_device": "cuda",
     "train.worker_gpu_share": 0.125,
+}
+# What is live for every kind of network, on an n-tuple network, in the same run as NTUPLE.
+LIVE_NTUPLE: dict[str, Change] = {
+    "train.num_workers": Change(1, NTUPLE),
+    "train.buffer_capacity": Change(15, NTUPLE),
+    "env.max_moves_per_episode": Change(5, NTUPLE),
+    "persistence.save_freq_steps": Change(3, NTUPLE, Resumed.commits),
+    "stats.evaluation_games": Change(2, NTUPLE, agents_scores),
+    "stats.gate_games": Change(6, NTUPLE_GATE),
+    "stats.gate_simulations": Change(1, NTUPLE_GATE, Resumed.verdicts),
+    "stats.gate_freq_steps": Change(20, NTUPLE_GATE, lambda resumed: len(resumed.verdicts())),
 }
 FIXED: dict[str, Any] = {
     "train.seed": 1,
@@ -289,9 +311,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("key", LIVE)
-def test_a_live_setting_takes_effect_and_is_said(runs: Runs, key: str) -> None:
-    change = LIVE[key]
+@pytest.mark.parametrize(
+    ("key", "change"), [*LIVE.items(), *LIVE_NTUPLE.items()], ids=[*LIVE, *LIVE_NTUPLE]
+)
+def test_a_live_setting_takes_effect_and_is_said(runs: Runs, key: str, change: Change) -> None:
     before = runs.unchanged(change.base)
     target = None if key == "train.max_steps" else RESUMED
     after = runs.resumed(change.base, layer(key, change.to), run_name="r", max_steps=target)
@@ -327,10 +350,62 @@ def test_live_settings_of_other_hardware_and_processes(runs: Runs) -> None:
         assert worker_count(config.model_copy(update={"train": auto})) == workers
 
 
+NETWORKS = ("convolutional", "ntuple")
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_every_live_setting_is_tried_on_this_kind_of_network_or_refused_there(
+    runs: Runs, kind: str
+) -> None:
+    """Nothing is accepted, recorded and without effect."""
+    data = runs.begun(NTUPLE if kind == "ntuple" else {})
+    for key, network in network_kinds().items():
+        tried = {**LIVE, **ELSEWHERE, **FIXED}.get(key)
+        to = tried.to if isinstance(tried, Change) else tried
+        if network in (None, kind) or kinds()[key] is OnResume.irrelevant:
+            continue
+        section, _, name = key.partition(".")
+        if to == getattr(getattr(plan_of(data).config, section), name):
+            to = None if to is None else type(to)(to + 1)
+        said = rf"{key} would have no effect: .* {network}, .* run 'r' is of kind {kind}"
+        with pytest.raises(ConfigError, match=said):
+            plan_run(TrainRequest(settings=layer(key, to), run_name="r", data_dir=data))
+    both = {k for k, v in network_kinds().items() if v is None and kinds()[k] is OnResume.live}
+    assert both == {"train.max_steps", *LIVE_NTUPLE}, "these are tried on both kinds"
+
+
+def plan_of(data: Path) -> RunPlan:
+    return plan_run(TrainRequest(run_name="r", data_dir=data))
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_new_run_says_what_has_no_effect(tmp_path: Path, kind: str) -> None:
+    """What the preset has is not said: nobody asked for it."""
+    given = merge(layer("train.batch_size", 7), layer("ntuple.explore", 0.7))
+    name = "quick" if kind == "ntuple" else "convolutional-quick"
+    request = TrainRequest(settings=given, run_name="r", data_dir=tmp_path, preset=name)
+    key = "train.batch_size" if kind == "ntuple" else "ntuple.explore"
+    assert plan_run(request).changes == [f"without effect on a network of kind {kind}: {key}"]
+
+
+def test_what_has_no_effect_is_not_asked_to_agree(tmp_path: Path) -> None:
+    """A ring smaller than a batch, where there are no batches."""
+    capacity = layer("train.buffer_capacity", 5)
+    for name, fits in {"quick": True, "convolutional-quick": False}.items():
+        request = TrainRequest(settings=capacity, run_name="r", data_dir=tmp_path, preset=name)
+        if fits:
+            assert plan_run(request).config.train.buffer_capacity == 5
+        else:
+            with pytest.raises(ConfigError, match="batch_size 256 exceeds buffer_capacity 5"):
+                plan_run(request)
+
+
 @pytest.mark.parametrize("key", FIXED)
 def test_a_fixed_setting_is_refused_by_name(runs: Runs, key: str) -> None:
     data = runs.begun({})
-    with pytest.raises(ConfigError, match=rf"{key} is .*run 'r'.*--run-name"):
+    is_for_others = network_kinds()[key] == "ntuple"
+    said = f"{key} would have no effect" if is_for_others else rf"{key} is .*run 'r'.*--run-name"
+    with pytest.raises(ConfigError, match=said):
         plan_run(TrainRequest(settings=layer(key, FIXED[key]), run_name="r", data_dir=data))
 
 

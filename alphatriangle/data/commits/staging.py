@@ -83,7 +83,7 @@ class Staging:
             return kind(map(self._copy, value))
         if kind is np.ndarray and not value.dtype.hasobject and value.dtype.itemsize:
             return self.concatenate([value])
-        if kind is torch.Tensor:
+        if kind is torch.Tensor and not value.requires_grad:
             return self._any_tensor(value)
         if kind is FlatState:
             return self._flat(value)
@@ -98,7 +98,8 @@ class Staging:
         if value.layout != torch.strided:
             return value.detach().to("cpu", copy=True)
         # What has no memory of numbers is refused when it is pickled.
-        return value if value.is_meta or value.is_quantized else self._tensor(value)
+        has_none = value.is_meta or value.is_quantized or value.is_nested
+        return value if has_none else self._tensor(value)
 
     def _copy_of_other(self, kind: type, value: Any) -> Any:
         """Of what is rare: it may take a microsecond more."""
@@ -107,6 +108,10 @@ class Staging:
             # A network says in an attribute which version of each layer wrote it.
             ordered.__dict__.update(self._copy(value.__dict__))
             return ordered
+        if kind is torch.Tensor:
+            copied = self._any_tensor(value.detach())
+            # Another one on the same memory: what is used again must not ask for a gradient.
+            return copied.detach().requires_grad_() if value.is_leaf else copied
         if kind is collections.deque:
             return collections.deque(map(self._copy, value), value.maxlen)
         try:

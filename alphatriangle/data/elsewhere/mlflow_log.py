@@ -52,6 +52,8 @@ _LONGEST_TAG = 5000
 """In characters: what the oldest MLflow servers take."""
 _FIRST_RETRY_SECONDS = 2.0
 _LONGEST_RETRY_SECONDS = 300.0
+_END_SECONDS = 2.0
+"""For a thread that may be waiting for an answer which does not come."""
 
 
 class MlflowLog:
@@ -114,6 +116,7 @@ class MlflowLog:
         self, timeout_seconds: float, status: MlflowStatus, error_message: str | None = None
     ) -> bool:
         """Hand over what is left, within the time given, and end; returns whether all of it went.
+        Where it did not, an answer that somebody may be waiting for is not waited for long.
 
         An MLflow run that is our own is said to be ``status`` from now on, for the reason given.
         """
@@ -122,7 +125,7 @@ class MlflowLog:
         self._stopping = True
         self._wake.set()
         self._retry.set()
-        self._thread.join(timeout_seconds)
+        self._thread.join(timeout_seconds if finished else min(timeout_seconds, _END_SECONDS))
         self.points.flush()
         self.waiting = missing_files(self._paths, self._commits.look())
         return finished

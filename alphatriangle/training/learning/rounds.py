@@ -6,6 +6,7 @@ it becomes rows and recorded games, for people and for other learners.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from alphatriangle.training.display.display import Display
 from alphatriangle.training.learning.batches import restore_buffer
 from alphatriangle.training.learning.learner import Step
 from alphatriangle.training.learning.settings import same_settings, saved_games
+from alphatriangle.utils.errors import TrainingDivergedError
 from alphatriangle.utils.finite import first_not_finite
 from alphatriangle.utils.frozen import FrozenState
 from alphatriangle.utils.machine import core_count
@@ -143,11 +145,18 @@ class RoundLearner:
         return []
 
     def step(self, step: int) -> Step:
-        """One round."""
+        """One round.
+
+        Raises:
+            TrainingDivergedError: boards have values that are not finite: some weight is not.
+        """
         settings = self._config.ntuple
         self._is_stepping = True
         result = self._learner.round(max(settings.deals_per_step // self._copies, 1))
         self.network.refresh()
+        if not math.isfinite(result.value_error):
+            place = self.first_not_finite() or "the value error"
+            raise TrainingDivergedError(f"training step {step + 1}: {place} is not finite")
         self._is_stepping = False
         metrics = {
             "train/learner_seconds": result.seconds,

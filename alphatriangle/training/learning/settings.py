@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any, Final
 
-from alphatriangle.config import Config
+from alphatriangle.config import Config, network_kinds
 from alphatriangle.data.records import RunInfo
 from alphatriangle.data.schemas import CheckpointData, LoadedTrainingState
 from alphatriangle.nn import NeuralNetwork
@@ -52,12 +52,16 @@ def saved_games(state: LoadedTrainingState, config: Config, component: str) -> A
 
 
 def same_settings(checkpoint: CheckpointData, config: Config, *keys: str) -> bool:
-    """Whether these sections, or fields of sections, are what they were at the checkpoint."""
-    now = config.model_dump(mode="json")
+    """Whether these sections, or fields of sections, are what they were at the checkpoint. What
+    this kind of network takes no notice of may be anything."""
+    now, noticed = config.model_dump(mode="json"), (None, config.model.kind)
+    wanted = network_kinds()
     for key in keys:
         section, _, only = key.partition(".")
         then = checkpoint.config.get(section, {})
         for name in [only] if only else now[section]:
+            if wanted[f"{section}.{name}"] not in noticed:
+                continue
             if name in then and then[name] != now[section][name]:
                 return False
     return True

@@ -167,6 +167,9 @@ KINDS: dict[str, Callable[[], Any]] = {
     "sparse columns": lambda: torch.eye(4).to_sparse_csc(),
     "sparse blocks": lambda: torch.eye(4).to_sparse_bsr((2, 2)),
     "Parameter": lambda: torch.nn.Parameter(torch.ones(2), requires_grad=False),
+    "variable": lambda: torch.zeros(1).requires_grad_(),
+    "sparse variable": lambda: torch.eye(2).to_sparse().requires_grad_(),
+    "conjugate variable": lambda: torch.tensor([3j, 2]).conj().requires_grad_(),
     "torch.Size": lambda: torch.Size([2, 3]),
     "torch.dtype": lambda: torch.bfloat16,
     "torch.device": lambda: torch.device("cuda", 1),
@@ -301,13 +304,16 @@ def test_what_is_shared_is_shared_again(config: Config) -> None:
     tied = torch.nn.Sequential(layer, layer)
     bits = np.random.PCG64(1)
     generators = [np.random.Generator(bits), np.random.Generator(bits)]
-    saved(config, net=tied.state_dict(), draw=generators)
+    alpha = torch.zeros(1, requires_grad=True)
+    saved(config, net=tied.state_dict(), draw=generators, alphas=[alpha, alpha])
     checkpoint = load_for_reading(config.persistence, "tiny").checkpoint_data
     assert checkpoint is not None
     net, draw = checkpoint.components["net"], checkpoint.components["draw"]
     assert net["0.weight"] is net["1.weight"]
     assert net["0.weight"] is not net["0.bias"]
     assert draw[0].bit_generator is draw[1].bit_generator
+    first, second = checkpoint.components["alphas"]
+    assert first is second
     assert net._metadata == tied.state_dict()._metadata
 
 
@@ -332,6 +338,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "objects": (lambda: np.array([None]), "ndarray (numpy.ndarray) cannot be saved: its dtype is"),
     "matrix": (lambda: np.ma.masked_array([1]), "MaskedArray (numpy.ma"),
     "no memory": (lambda: torch.empty(2, device="meta"), "Tensor (torch.Tensor) cannot be saved"),
+    "nested tensor": (
+        lambda: torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
+        "Tensor (torch.Tensor) cannot be saved",
+    ),
     "system's random": (random.SystemRandom, "SystemRandom (random.SystemRandom) cannot"),
     "zone of a class": (
         lambda: dt.datetime(2024, 1, 1, tzinfo=type("Zone", (dt.tzinfo,), {})()),
@@ -409,6 +419,8 @@ HOSTILE: dict[str, tuple[Any, ...]] = {
         torch.ones(1),
     ),
     "a short state": ("torch generator", np.zeros(3, np.uint8)),
+    "a variable of a list": ("variable", [1.0]),
+    "a variable of integers": ("variable", torch.ones(2, dtype=torch.int64)),
     "a fraction of nothing": ("Fraction", 1, 0),
     "a number that is none": ("Decimal", "abc"),
     "a date that is none": ("date", 2023, 2, 30),
@@ -445,6 +457,21 @@ def test_a_cut_of_generators_stands_still() -> None:
     torch.rand(1, generator=state["torch.Generator"])
     state["python"].random()
     assert value_digest(cut) == before
+
+
+def test_a_variable_goes_on_being_one(config: Config) -> None:
+    """What a save is copied to is used again, and takes what the training thread has learned."""
+    staging, alpha = Staging(), torch.zeros(1, requires_grad=True)
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            alpha.fill_(value)
+        staging.begin()
+        cut = staging.copy({"alpha": alpha, "computed": alpha * 3})
+        staging.finish()
+        assert (cut["alpha"].item(), cut["computed"].item()) == (value, 3 * value)
+        assert cut["alpha"].requires_grad
+        assert cut["alpha"].data_ptr() != alpha.data_ptr()
+        assert not cut["computed"].requires_grad, "what it was computed from is not saved"
 
 
 def test_managers_refuse_nothing_that_they_wrote(config: Config) -> None:

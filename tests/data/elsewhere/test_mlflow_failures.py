@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,6 +258,17 @@ def test_a_program_that_does_not_close_still_logs_its_last_save(tmp_path: Path) 
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
     (log,) = tmp_path.rglob("mlflow_uploads.jsonl")
     assert "checkpoints/checkpoint_step_2.pkl" in read_log(log).done
+
+
+def test_who_closes_waits_no_longer_than_was_said(tmp_path: Path) -> None:
+    """Not once more for the thread, which asks a server that is down."""
+    persistence = {"mlflow": True, "mlflow_tracking_uri": "http://127.0.0.1:9"}
+    training = started(tiny_config(tmp_path, persistence=persistence))
+    training.commit()
+    began = time.monotonic()
+    training.manager.close(upload_seconds=15.0)
+    assert 15.0 <= time.monotonic() - began < 27.0
+    assert training.manager.uploads_left > 0, "the next start has them"
 
 
 def test_passwords_are_neither_kept_nor_said() -> None:
