@@ -97,6 +97,7 @@ def info(key: str) -> Look:
 
 
 STAIRS = {"train": {"lr_scheduler_type": "StepLR", "lr_scheduler_step_size": 3}}
+MANY = {"stats": {"evaluation_games": 60}}
 GATE = {"stats": {"gate_games": 4, "gate_freq_steps": 4}}
 NTUPLE = {
     "model": {"kind": "ntuple"},
@@ -108,6 +109,10 @@ NTUPLE_GATE = {**NTUPLE, "stats": {**NTUPLE["stats"], **GATE["stats"], "gate_sim
 
 def agents_scores(resumed: Resumed) -> Any:
     return resumed.outcome.scores[-1].scores
+
+
+def agents_games(resumed: Resumed) -> int:
+    return resumed.outcome.scores[-1].games
 
 
 LIVE: dict[str, Change] = {
@@ -162,11 +167,7 @@ LIVE: dict[str, Change] = {
     "env.max_moves_per_episode": Change(5),
     "persistence.save_freq_steps": Change(3, look=Resumed.commits),
     "stats.evaluation_games": Change(2, look=lambda r: [s.player for s in r.outcome.scores]),
-    "stats.evaluation_precision": Change(
-        1.0,
-        NTUPLE | {"stats": {"evaluation_games": 60}},
-        lambda resumed: resumed.outcome.scores[-1].games,
-    ),
+    "stats.evaluation_precision": Change(1.0, MANY, agents_games),
     "stats.gate_games": Change(6, GATE),
     "stats.gate_simulations": Change(1, GATE, Resumed.verdicts),
     "stats.gate_freq_steps": Change(20, GATE, lambda resumed: len(resumed.verdicts())),
@@ -188,6 +189,7 @@ LIVE_NTUPLE: dict[str, Change] = {
     "env.max_moves_per_episode": Change(5, NTUPLE),
     "persistence.save_freq_steps": Change(3, NTUPLE, Resumed.commits),
     "stats.evaluation_games": Change(2, NTUPLE, agents_scores),
+    "stats.evaluation_precision": Change(1.0, NTUPLE | MANY, agents_games),
     "stats.gate_games": Change(6, NTUPLE_GATE),
     "stats.gate_simulations": Change(1, NTUPLE_GATE, Resumed.verdicts),
     "stats.gate_freq_steps": Change(20, NTUPLE_GATE, lambda resumed: len(resumed.verdicts())),
