@@ -90,7 +90,7 @@ class _Unpickler(_InPython):  # type: ignore[misc]
 
     def __init__(
         self,
-        content: bytes,
+        content: bytes | memoryview,
         path: Path,
         allowed: frozenset[Global],
         persistent_load: Callable[[Any], Any],
@@ -139,7 +139,7 @@ class _Unpickler(_InPython):  # type: ignore[misc]
 
 
 def load(
-    content: bytes,
+    content: bytes | memoryview,
     path: Path,
     allowed: frozenset[Global],
     persistent_load: Callable[[Any], Any],

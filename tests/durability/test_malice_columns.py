@@ -6,7 +6,6 @@ Digests and seals are right, as anybody can compute them; what the files say is 
 from __future__ import annotations
 
 import copyreg
-import hashlib
 import json
 import pickle
 import struct
@@ -26,6 +25,7 @@ from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.commits.soundness import read_sound
 from alphatriangle.data.replay.arrow_files import read_table
 from alphatriangle.data.replay.rows import SegmentedRows
+from alphatriangle.data.storage import fs
 from tests.data.helpers import GenericTraining, assert_same_replay, started
 from tests.durability.budget import report
 from tests.durability.test_malice import arrow_file, change_commit, refused
@@ -52,9 +52,7 @@ class Forged:
         """Another segment; the buffer names its digest."""
         self.segment.write_bytes(content)
         rows = self.record.buffer_list
-        rows.refs = tuple(
-            ref._replace(sha256=hashlib.sha256(content).hexdigest()) for ref in rows.refs
-        )
+        rows.refs = tuple(ref._replace(sha256=fs.digest(content).sha256) for ref in rows.refs)
         self.write_buffer({})
 
     def write_buffer(self, fields: dict[str, Any]) -> None:
@@ -65,7 +63,7 @@ class Forged:
             def persistent_id(self, obj: Any) -> Any:
                 if not isinstance(obj, SegmentedRows):
                     return None
-                refs = [tuple(ref) for ref in obj.refs]
+                refs = [tuple(ref)[:4] for ref in obj.refs]
                 return ("alphatriangle.segments", refs, obj.first, obj.end)
 
             def reducer_override(self, obj: Any) -> Any:
@@ -91,7 +89,8 @@ class Forged:
         def change(commit: dict[str, Any]) -> None:
             for file in commit["files"]:
                 content = (self.run / file["path"]).read_bytes()
-                file.update(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+                size, sha256, xxh3 = fs.digest(content)
+                file.update(size=size, sha256=sha256, xxh3=xxh3)
 
         change_commit(self.commit, change)
 

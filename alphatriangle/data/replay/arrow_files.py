@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from alphatriangle.data.errors import CorruptBufferError, UnsupportedFormatError, reading_failed
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.digests import Checksum, FileDigest
 
 FORMAT_VERSION: Final = 2
 """Of the newest Arrow files: 1 is the puzzle's rows and recordings, 2 rows of any columns."""
@@ -20,7 +21,7 @@ _LONGEST_VERSION: Final = 9
 
 def write_tables(
     path: Path, schema: pa.Schema, tables: Iterable[pa.Table], notes: Mapping[str, str]
-) -> fs.FileDigest:
+) -> FileDigest:
     """One record batch a table, of which only one needs to be in memory at a time.
 
     Raises:
@@ -37,8 +38,8 @@ def write_tables(
     return fs.write_atomically(path, write)
 
 
-def read_table(path: Path, sha256: str | None = None) -> tuple[pa.Table, dict[str, str]]:
-    """The table in a file and the notes in its schema; with ``sha256`` its bytes must be those.
+def read_table(path: Path, checksum: Checksum | None = None) -> tuple[pa.Table, dict[str, str]]:
+    """The table in a file and the notes in its schema; its bytes must have the ``checksum``.
 
     Raises:
         CorruptBufferError: the file is missing, damaged, or no Arrow file of ours.
@@ -47,7 +48,11 @@ def read_table(path: Path, sha256: str | None = None) -> tuple[pa.Table, dict[st
     """
     try:
         # Read rather than map: what was checked must be what is used.
-        content, digest = fs.read_digested(path) if sha256 else (fs.read_bytes(path), str)
+        content: bytes | memoryview
+        if checksum is None:
+            content = fs.read_bytes(path)
+        else:
+            content, digest = fs.read_digested(path, checksum.algorithm)
     except FileNotFoundError as e:
         raise CorruptBufferError(path, "the file is missing") from e
     except OSError as e:
@@ -59,7 +64,7 @@ def read_table(path: Path, sha256: str | None = None) -> tuple[pa.Table, dict[st
         table.validate(full=True)
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as e:
         problem = e
-    if sha256 is not None and digest() != sha256:
+    if checksum is not None and digest() != checksum.value:
         raise CorruptBufferError(path, "its bytes are not those that were saved") from problem
     if table is None or problem is not None:
         raise CorruptBufferError(path, f"not a readable Arrow file: {problem}") from problem
