@@ -237,8 +237,8 @@ class CommitWriter:
             self.continue_from(stored.commit, replay.counters["lineage"], replay.kind)
         try:
             self._point_links(stored.commit)
-            self._apply_retention(capture.held)
-            self._newest.after_commit(self._run.look())
+            left = self._apply_retention(capture.held)
+            self._newest.after_commit(left)
             failpoint("newest.noted")
             self._merge_small_files(step)
         except (OSError, CorruptFileError, FileUnavailableError) as e:
@@ -414,7 +414,8 @@ class CommitWriter:
         fs.point_link(self._paths.best_checkpoint, checkpoint)
         self._linked_best = commit.best_sequence
 
-    def _apply_retention(self, held: frozenset[int]) -> None:
+    def _apply_retention(self, held: frozenset[int]) -> CommitList:
+        """What is left is found by the one look at the folder that a save takes."""
         plan = plan_pruning(
             self._run,
             held=held,
@@ -424,6 +425,7 @@ class CommitWriter:
         )
         carry_out_pruning(self._paths, plan)
         failpoint("retention.end")
+        return CommitList(plan.kept, plan.unreadable)
 
 
 def _references(segments: Sequence[CommittedFile]) -> list[SegmentRef]:
