@@ -227,7 +227,7 @@ MUTANTS = [
     Mutant(
         "checksum of a committed file that a start reads",
         "commits/files.py",
-        "    if digest() != value:",
+        "    if found != value:",
         "    if False:",
         ROT,
     ),
@@ -257,8 +257,8 @@ MUTANTS = [
     Mutant(
         "digest of a segment that is read",
         "replay/arrow_files.py",
-        "    if checksum is not None and digest",
-        "    if False and digest",
+        "    if value != checksum.value:",
+        "    if False:",
         ROT,
     ),
     Mutant(
@@ -418,7 +418,7 @@ MUTANTS = [
     Mutant("replica: a look for newer claims after each commit", "replica/publisher.py", "        if not is_acknowledged(is_newer_claim=self._reader.has_claim(self.epoch + 1)):", "        if False:", WRITERS),
     Mutant("replica: what exists is compared", "replica/protocol.py", '    return "landed" if found == mine else "another"', '    return "landed"', WRITERS),
     Mutant("replica: what was not answered is read back", "replica/claims.py", '            if verdict != "absent":', "            if True:", REPLICA),
-    Mutant("replica: objects before their commit", "replica/publisher.py", "        self._store.put_file(key, path, digest.size, digest.sha256)\n", "", REPLICA),
+    Mutant("replica: objects before their commit", "replica/publisher.py", "        self._store.put_file(key, path, size, sha256)\n", "", REPLICA),
     Mutant("replica: the base is looked for after the claim", "replica/claims.py", "            base = find_base(reader, reader.look(), history)", "            base = find_base(reader, found, history)", WRITERS),
     Mutant("replica: who may not go on claims nothing", "replica/claims.py", "        base = find_base(reader, found, history)\n        if begun", "        base = None\n        if begun", WRITERS),
     Mutant("replica: a folder goes on from what it has", "replica/protocol.py", "    return newest.seal in history.seals and", "    return", WRITERS),

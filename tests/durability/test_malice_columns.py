@@ -23,7 +23,7 @@ from alphatriangle.data import BufferData, Serializer
 from alphatriangle.data.commits.files import StoredCommit, list_commits, read_commit
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.commits.soundness import read_sound
-from alphatriangle.data.replay.arrow_files import read_table
+from alphatriangle.data.replay.arrow_files import tables_in
 from alphatriangle.data.replay.rows import SegmentedRows
 from alphatriangle.data.storage import fs
 from tests.data.helpers import GenericTraining, assert_same_replay, started
@@ -46,7 +46,8 @@ class Forged:
         named = {f["kind"]: f["path"] for f in json.loads(self.commit.read_bytes())["files"]}
         self.buffer, self.segment = self.run / named["buffer"], self.run / named["segment"]
         self.record = Serializer().load_buffer(self.buffer)
-        self.table = read_table(self.segment)[0]
+        (table,) = tables_in(self.segment, self.segment.read_bytes())
+        self.table = table.replace_schema_metadata(None)
 
     def write_segment(self, content: bytes) -> None:
         """Another segment; the buffer names its digest."""

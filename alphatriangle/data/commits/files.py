@@ -235,8 +235,8 @@ def read_file(run: Path, file: CommittedFile) -> memoryview:
     """
     algorithm, value = fastest(file.sha256, file.xxh3)
     with _reading(run, file) as path:
-        content, digest = fs.read_digested(path, algorithm)
-    if digest() != value:
+        content, found = fs.read_digested(path, algorithm)
+    if found != value:
         raise _not_what_was_saved(path, file, algorithm)
     return content
 

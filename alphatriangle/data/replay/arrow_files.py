@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 
@@ -38,39 +38,44 @@ def write_tables(
     return fs.write_atomically(path, write)
 
 
-def read_table(path: Path, checksum: Checksum | None = None) -> tuple[pa.Table, dict[str, str]]:
-    """The table in a file and the notes in its schema; its bytes must have the ``checksum``.
+def read_content(path: Path, checksum: Checksum | None = None) -> bytes | memoryview:
+    """All bytes of a file, which have the ``checksum`` where one is given.
 
     Raises:
-        CorruptBufferError: the file is missing, damaged, or no Arrow file of ours.
+        CorruptBufferError: the file is missing or damaged.
         FileUnavailableError: it cannot be read now.
-        UnsupportedFormatError: a newer version wrote it.
     """
     try:
         # Read rather than map: what was checked must be what is used.
-        content: bytes | memoryview
         if checksum is None:
-            content = fs.read_bytes(path)
-        else:
-            content, digest = fs.read_digested(path, checksum.algorithm)
+            return fs.read_bytes(path)
+        content, value = fs.read_digested(path, checksum.algorithm)
     except FileNotFoundError as e:
         raise CorruptBufferError(path, "the file is missing") from e
     except OSError as e:
         raise reading_failed(path, e, CorruptBufferError) from e
-    table, problem = None, None
+    if value != checksum.value:
+        raise CorruptBufferError(path, "its bytes are not those that were saved")
+    return content
+
+
+def tables_in(path: Path, content: bytes | memoryview) -> Iterator[pa.Table]:
+    """The record batches in the content of a file, each a table with the notes in its schema; of
+    no rows one without rows, which still has columns.
+
+    Raises:
+        CorruptBufferError: it is no readable Arrow file.
+    """
     try:
         with pa.ipc.open_file(pa.BufferReader(content)) as reader:
-            table = reader.read_all()
-        table.validate(full=True)
+            for i in range(reader.num_record_batches):
+                batch = reader.get_batch(i)
+                batch.validate(full=True)
+                yield pa.Table.from_batches([batch])
+            if reader.num_record_batches == 0:
+                yield reader.schema.empty_table()
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as e:
-        problem = e
-    if checksum is not None and digest() != checksum.value:
-        raise CorruptBufferError(path, "its bytes are not those that were saved") from problem
-    if table is None or problem is not None:
-        raise CorruptBufferError(path, f"not a readable Arrow file: {problem}") from problem
-    notes = notes_of(table.schema)
-    check_version(path, notes)
-    return table.replace_schema_metadata(None), notes
+        raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
 
 
 def notes_of(schema: pa.Schema) -> dict[str, str]:

@@ -11,7 +11,13 @@ import pyarrow as pa
 
 from alphatriangle.data.errors import CorruptBufferError
 from alphatriangle.data.replay.arrow import stored_of, table_of
-from alphatriangle.data.replay.arrow_files import read_table, write_tables
+from alphatriangle.data.replay.arrow_files import (
+    check_version,
+    notes_of,
+    read_content,
+    tables_in,
+    write_tables,
+)
 from alphatriangle.data.storage.digests import Checksum, FileDigest
 from alphatriangle.utils.columns import Ragged
 from alphatriangle.utils.types import Episode
@@ -40,7 +46,9 @@ _SCHEMA: Final = _table([]).schema
 
 
 def _read(path: Path, checksum: Checksum | None = None) -> pa.Table:
-    table, _ = read_table(path, checksum)
+    table = pa.concat_tables(tables_in(path, read_content(path, checksum)))
+    check_version(path, notes_of(table.schema))
+    table = table.replace_schema_metadata(None)
     if not table.schema.equals(_SCHEMA):
         raise CorruptBufferError(path, "its columns are not those of recorded games")
     try:

@@ -16,13 +16,26 @@ import pyarrow as pa
 
 from alphatriangle.data.errors import CorruptBufferError, UnknownCodecError, reading_failed
 from alphatriangle.data.replay.arrow import stored_of, table_of
-from alphatriangle.data.replay.arrow_files import check_version, notes_of, read_table, write_tables
+from alphatriangle.data.replay.arrow_files import (
+    check_version,
+    notes_of,
+    read_content,
+    tables_in,
+    write_tables,
+)
 from alphatriangle.data.replay.codecs import PLAIN, Codec, codec_named
 from alphatriangle.data.schemas import FORMAT_1
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.digests import Checksum, FileDigest, fastest
 from alphatriangle.data.storage.pace import rest
-from alphatriangle.utils.columns import Columns, Schema, cut, row_count, schema_change, schema_of
+from alphatriangle.utils.columns import (
+    Columns,
+    Schema,
+    cut,
+    row_count,
+    schema_change,
+    schema_of,
+)
 
 BATCH_ROWS: Final = 1024
 """Rows of a record batch, which is what reading and writing have in memory at a time."""
@@ -109,11 +122,12 @@ def read_segment(
         UnknownCodecError: its rows are coded in a way that is not known here.
         UnsupportedFormatError: a newer version wrote it.
     """
-    table, notes = read_table(path, checksum)
-    codec_name = _codec_name(path, notes)
-    # A segment of no rows still has columns.
-    batches = [pa.Table.from_batches([batch]) for batch in table.to_batches()] or [table]
-    return [_decoded(path, codec_name, batch, kind) for batch in batches]
+    pieces, codec_name = [], None
+    for table in tables_in(path, read_content(path, checksum)):
+        if codec_name is None:
+            codec_name = _codec_name(path, notes_of(table.schema))
+        pieces.append(_decoded(path, codec_name, table.replace_schema_metadata(None), kind))
+    return pieces
 
 
 def _decoded(

@@ -23,7 +23,7 @@ from alphatriangle.data.storage.pace import rest
 
 _CHUNK = 1 << 17
 _WORTH_A_THREAD = 16 << 20
-_READ = 4 << 20
+_READ = 1 << 20
 TEMPORARY_SUFFIX = ".tmp"
 
 
@@ -136,21 +136,21 @@ def read_bytes(path: Path) -> bytes:
         return f.read()
 
 
-def read_digested(path: Path, algorithm: Algorithm) -> tuple[memoryview, Callable[[], str]]:
-    """All of a file, and what waits for its digest (hex).
+def read_digested(path: Path, algorithm: Algorithm) -> tuple[memoryview, str]:
+    """All of a file, and its digest (hex).
 
-    sha256 of a large file is made on a thread, beside the reading and whatever the caller does
-    next; xxh3 of each piece while it is still in the processor's cache.
+    sha256 of a large file is made on a thread beside the reading, xxh3 of each piece while it is
+    still in the processor's cache.
     """
-    with disk.open(path) as f:
+    digest = MAKERS[algorithm]()
+    with disk.open(path) as f, contextlib.ExitStack() as beside:
         size = f.seek(0, os.SEEK_END)
         f.seek(0)
         # NumPy asks for huge pages: to get much memory in small ones takes longer than to fill it.
         content = np.empty(size, np.uint8).data
-        digest = MAKERS[algorithm]()
         helper = None
         if algorithm == "sha256" and size >= _WORTH_A_THREAD:
-            helper = ThreadPoolExecutor(1, thread_name_prefix="digest")
+            helper = beside.enter_context(ThreadPoolExecutor(1, thread_name_prefix="digest"))
         end = 0
         while count := f.readinto(content[end : end + _READ]):  # type: ignore[attr-defined]
             piece = content[end : end + count]
@@ -159,11 +159,7 @@ def read_digested(path: Path, algorithm: Algorithm) -> tuple[memoryview, Callabl
                 digest.update(piece)
             else:
                 helper.submit(digest.update, piece)
-    if helper is None:
-        return content[:end], digest.hexdigest
-    made = helper.submit(digest.hexdigest)
-    helper.shutdown(wait=False)
-    return content[:end], made.result
+    return content[:end], digest.hexdigest()
 
 
 def digest(content: bytes) -> FileDigest:
