@@ -1,7 +1,12 @@
-"""Arrow IPC files with zstd, written atomically and read whole and checked."""
+"""Arrow IPC files, written atomically and read whole and checked.
+
+With zstd; rows of any columns that it makes hardly smaller, such as noise and most floats, without:
+they are used where they have been read, in no memory but that of the file.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
@@ -14,6 +19,11 @@ from alphatriangle.data.storage.digests import Checksum, FileDigest
 
 FORMAT_VERSION: Final = 2
 """Of the newest Arrow files: 1 is the puzzle's rows and recordings, 2 rows of any columns."""
+
+_ZSTD: Final = pa.ipc.IpcWriteOptions(compression="zstd")
+_PLAIN: Final = pa.ipc.IpcWriteOptions()
+_SAMPLE_ROWS: Final = 64
+_WORTH_ZSTD: Final = 0.9
 
 _LONGEST_VERSION: Final = 9
 """In digits: Python makes no number of text without end."""
@@ -28,14 +38,30 @@ def write_tables(
         OSError: nothing has been written.
     """
     schema = schema.with_metadata(notes)
+    # Files of format version 1 are what they always were, to the byte.
+    is_fixed = check_version(path, notes) == 1
 
     def write(f: IO[bytes]) -> None:
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        coming = iter(tables)
+        first = list(itertools.islice(coming, 1))
+        options = _ZSTD if is_fixed or any(map(_shrinks, first)) else _PLAIN
         with pa.ipc.new_file(pa.PythonFile(f, "w"), schema, options=options) as writer:
-            for table in tables:
+            for table in itertools.chain(first, coming):
                 writer.write_table(table.replace_schema_metadata(schema.metadata))
 
     return fs.write_atomically(path, write)
+
+
+def _shrinks(table: pa.Table) -> bool:
+    """Whether zstd is worth it, by the first rows."""
+    sample = table.slice(0, _SAMPLE_ROWS)
+    sizes = []
+    for options in (_PLAIN, _ZSTD):
+        sink = pa.MockOutputStream()
+        with pa.ipc.new_stream(sink, sample.schema, options=options) as writer:
+            writer.write_table(sample)
+        sizes.append(sink.size())
+    return bool(sizes[1] < _WORTH_ZSTD * sizes[0])
 
 
 def read_content(path: Path, checksum: Checksum | None = None) -> bytes | memoryview:
@@ -73,7 +99,7 @@ def tables_in(path: Path, content: bytes | memoryview) -> Iterator[pa.Table]:
                 batch.validate(full=True)
                 yield pa.Table.from_batches([batch])
             if reader.num_record_batches == 0:
-                yield reader.schema.empty_table()
+                yield pa.Table.from_batches([], reader.schema)
     except (OSError, pa.ArrowException, ValueError, UnicodeDecodeError) as e:
         raise CorruptBufferError(path, f"not a readable Arrow file: {e}") from e
 
