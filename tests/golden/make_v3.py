@@ -2,7 +2,8 @@
 tests.golden.make_v3 FOLDER``, at the version that first gave files an xxh3 beside their sha256.
 
 They are the run of ``run_v2`` gone on with: its commits of format version 1 are kept, and newer
-ones name files of both kinds. What the files themselves hold has not changed.
+ones name files of both kinds. Segments are still of format version 2; the new ones are not
+compressed, as that would not make them smaller.
 
 Kept for the record. The files in this folder are never made again: they stand for what versions
 already in use have written, and must stay loadable.
