@@ -559,7 +559,7 @@ def export(
             digest = export_state(state, what, to)  # type: ignore[arg-type]
         if as_json:
             facts = {"run": run, "step": state.commit.global_step, "what": what, "file": str(to)}
-            print_json(facts | digest._asdict())
+            print_json(facts | {"size": digest.size, "sha256": digest.sha256})
             return
         typer.echo(f"{to}: {megabytes(digest.size)}")
 

@@ -244,15 +244,15 @@ class DataManager:
 
     def _load(self, explicit: LoadedTrainingState | None) -> LoadedTrainingState:
         self.run_info = read_run_info(self.paths)
-        there = len(commit_names(self.paths))
+        there = commit_names(self.paths)
         if there and explicit:
             raise RunExistsError(
-                f"run {self.run_name!r} has {there} commits and cannot start from "
+                f"run {self.run_name!r} has {len(there)} commits and cannot start from "
                 f"{explicit.source}; choose another run name, or leave the path away to go on"
             )
         state = explicit or LoadedTrainingState()
         if there:
-            state = load_start(self.paths, self.commits, self.serializer)
+            state = load_start(self.paths, self.commits, there, self.serializer)
         self._writer = CommitWriter(
             self.commits, self.persist_config, self.serializer, self._tell_replica
         )

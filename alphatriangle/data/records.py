@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 def _safe_relative(path: str) -> str:
@@ -17,6 +17,7 @@ def _safe_relative(path: str) -> str:
 
 RelativePath = Annotated[str, AfterValidator(_safe_relative)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Xxh3 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 FileKind = Literal["checkpoint", "buffer", "segment", "episodes"]
 
 
@@ -30,6 +31,11 @@ class CommittedFile(BaseModel):
     kind: FileKind
     size: int = Field(ge=0, lt=2**63)
     sha256: Sha256
+    """What the content is known by: in buffer files, in replicas, in MLflow."""
+    xxh3: Xxh3 | None = Field(default=None, exclude_if=lambda value: value is None)
+    """XXH3 of 128 bits, by which a start checks the bytes. Files that were committed before format
+    version 2 have none, also in newer commits: it is only made of bytes on their way to the
+    disk. Where it is none, it does not stand in the JSON."""
     first: int | None = None
     """Segments: number of the first row."""
     end: int | None = None
@@ -41,7 +47,8 @@ class Commit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 1
+    """2 where files may have an ``xxh3``."""
     run_name: str
     sequence: int = Field(ge=1, lt=2**63)
     """Order of the commits of a run; names and clocks do not decide."""
@@ -61,6 +68,12 @@ class Commit(BaseModel):
     """What the caller wants to be seen with the commit, such as the score."""
     versions: dict[str, str] = Field(default_factory=dict)
     files: list[CommittedFile]
+
+    @model_validator(mode="after")
+    def _is_of_its_version(self) -> Self:
+        if self.format_version == 1 and any(file.xxh3 is not None for file in self.files):
+            raise ValueError("a file has an xxh3, which is of format version 2")
+        return self
 
     def of_kind(self, kind: FileKind) -> list[CommittedFile]:
         """The files of one kind, in order."""

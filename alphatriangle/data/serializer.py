@@ -42,6 +42,7 @@ from alphatriangle.data.replay.segments import RowsKind, SegmentRef, codec_of_fi
 from alphatriangle.data.replay.source import CapturedReplay
 from alphatriangle.data.schemas import FORMAT_1, BufferData, CheckpointData
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.digests import FileDigest
 from alphatriangle.utils.columns import check_schema, schema_of
 from alphatriangle.utils.flat import FlatState
 
@@ -142,7 +143,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def persistent_id(self, obj: Any) -> Any:
         # Asked of every object: an isinstance with an abstract class would be half of pickling.
         if type(obj) is SegmentedRows:
-            return (_SEGMENTS_TAG, [tuple(ref) for ref in obj.refs], obj.first, obj.end)
+            refs = [(ref.name, ref.first, ref.end, ref.sha256) for ref in obj.refs]
+            return (_SEGMENTS_TAG, refs, obj.first, obj.end)
         return None
 
 
@@ -190,7 +192,7 @@ class Serializer:
             extra.add((module, attribute))
         self._allowed = frozenset(extra)
 
-    def save_checkpoint(self, data: CheckpointData, path: Path) -> fs.FileDigest:
+    def save_checkpoint(self, data: CheckpointData, path: Path) -> FileDigest:
         """Write a checkpoint atomically; a plain ``cloudpickle.load`` reads it as well.
 
         Raises:
@@ -199,8 +201,10 @@ class Serializer:
         """
         return _dump(data, path, self._allowed)
 
-    def load_checkpoint(self, path: Path, *, trusted: bool = False) -> CheckpointData:
-        """Read and validate a checkpoint.
+    def load_checkpoint(
+        self, path: Path, *, content: bytes | memoryview | None = None, trusted: bool = False
+    ) -> CheckpointData:
+        """Read and validate a checkpoint; ``content`` is what has been read from ``path`` already.
 
         Raises:
             CheckpointNotFoundError: there is no such file.
@@ -208,11 +212,11 @@ class Serializer:
             UnsafePickleError: it names something a checkpoint does not need.
             UnsupportedFormatError: a newer version wrote it.
         """
-        if not path.exists():
+        if content is None and not path.exists():
             raise CheckpointNotFoundError(f"there is no checkpoint {path}")
-        return self._load(path, CheckpointData, CorruptCheckpointError, trusted)
+        return self._load(path, content, CheckpointData, CorruptCheckpointError, trusted)
 
-    def save_buffer(self, data: BufferData, path: Path) -> fs.FileDigest:
+    def save_buffer(self, data: BufferData, path: Path) -> FileDigest:
         """Write a buffer file atomically; segments that it names must be there already.
 
         Raises:
@@ -221,8 +225,11 @@ class Serializer:
         """
         return _dump(data, path, self._allowed)
 
-    def load_buffer(self, path: Path, *, trusted: bool = False) -> BufferData:
-        """Read and validate a buffer file, with a lazy or a plain list of experiences.
+    def load_buffer(
+        self, path: Path, *, content: bytes | memoryview | None = None, trusted: bool = False
+    ) -> BufferData:
+        """Read and validate a buffer file, with a lazy or a plain list of experiences; ``content``
+        is what has been read from ``path`` already.
 
         Raises:
             BufferNotFoundError: there is no such file.
@@ -231,16 +238,16 @@ class Serializer:
             UnsafePickleError: it names something a buffer does not need.
             UnsupportedFormatError: a newer version wrote it.
         """
-        if not path.exists():
+        if content is None and not path.exists():
             raise BufferNotFoundError(f"there is no buffer file {path}")
-        data = self._load(path, BufferData, CorruptBufferError, trusted)
+        data = self._load(path, content, BufferData, CorruptBufferError, trusted)
         _check_rows(data, path)
         _check_format_2(data, path)
         if isinstance(data.buffer_list, SegmentedRows):
             data.buffer_list.kind = RowsKind(data.codec, data.schema_of_rows)
         return data
 
-    def save_config_json(self, configs: dict[str, Any], path: Path) -> fs.FileDigest:
+    def save_config_json(self, configs: dict[str, Any], path: Path) -> FileDigest:
         """Write settings as indented JSON, atomically.
 
         Raises:
@@ -252,11 +259,13 @@ class Serializer:
     def _load(
         self,
         path: Path,
+        content: bytes | memoryview | None,
         model: type[Record],
         corrupt: type[CorruptFileError],
         trusted: bool,
     ) -> Record:
-        content = read_bytes(path, corrupt)
+        if content is None:
+            content = read_bytes(path, corrupt)
         try:
             if trusted:
                 record = _TrustedUnpickler(io.BytesIO(content), path).load()
@@ -329,7 +338,7 @@ def _reduced_tensor(tensor: torch.Tensor) -> Any:
     return tensor_from_array, (plain.numpy(), name, *layout)
 
 
-def _dump(record: BaseModel, path: Path, allowed: frozenset[safe_pickle.Global]) -> fs.FileDigest:
+def _dump(record: BaseModel, path: Path, allowed: frozenset[safe_pickle.Global]) -> FileDigest:
     def write(f: IO[bytes]) -> None:
         _Pickler(f, allowed).dump(record)
 

@@ -20,12 +20,14 @@ from alphatriangle.features import rows_from_experiences
 from alphatriangle.rl import ExperienceBuffer
 from alphatriangle.training.learning.batches import restore_learner
 from tests.data.helpers import Training
-from tests.golden import make_v2
+from tests.golden import make_v2, make_v3
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
-@pytest.mark.parametrize(("name", "steps"), [("run_v1", [3, 2, 1]), ("run_v2", [5, 4])])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("run_v1", [3, 2, 1]), ("run_v2", [5, 4]), ("run_v3", [7, 6, 5, 4])]
+)
 def test_a_run_is_read_as_it_was_written(name: str, steps: list[int]) -> None:
     config = PersistenceConfig(root_data_dir=GOLDEN / name)
     paths = existing_run(config, "golden")
@@ -95,6 +97,36 @@ def test_a_run_of_format_2_goes_on(tmp_path: Path) -> None:
     expected = make_v2.rows(10, 34)
     for name, column in expected.items():
         assert ring[name][ring.positions()].tobytes() == column.tobytes()
+
+
+def test_commits_of_format_2_name_files_with_checksums_and_older_ones_without() -> None:
+    known = list_commits(existing_run(PersistenceConfig(root_data_dir=GOLDEN / "run_v3"), "golden"))
+    versions = [stored.commit.format_version for stored in known.commits]
+    assert versions == [2, 2, 1, 1]
+    old = {file.path for stored in known.commits[2:] for file in stored.commit.files}
+    for stored in known.commits:
+        for file in stored.commit.files:
+            assert (file.xxh3 is None) == (file.path in old)
+    assert old & {file.path for file in known.commits[0].commit.files}
+    # Rows of both kinds of segments: with zstd, which no byte of a row survives, and without.
+    folder = GOLDEN / "run_v3/runs/golden"
+    for file in known.commits[0].commit.of_kind("segment"):
+        actions = make_v2.rows(file.first or 0, file.end or 0)["actions"]
+        stands_there = actions.tobytes() in (folder / file.path).read_bytes()
+        assert stands_there == (file.path not in old)
+
+
+def test_a_run_of_commits_of_format_2_goes_on(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "run_v3", tmp_path, symlinks=True, dirs_exist_ok=True)
+    make_v3.go_on(tmp_path, steps=(8, 9))
+    settings = PersistenceConfig(root_data_dir=tmp_path, mlflow=False)
+    state = load_for_reading(settings, "golden")
+    assert state.commit is not None
+    assert (state.commit.global_step, state.rejected) == (9, [])
+    assert state.buffer_data is not None
+    rows = state.buffer_data.buffer_list.columns()
+    for name, column in make_v2.rows(16, 40).items():
+        assert rows[name].tobytes() == column.tobytes()
 
 
 def test_a_buffer_of_the_known_project_is_read() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from alphatriangle.data import BufferData, CheckpointData, Serializer
+from alphatriangle.data import BufferData, CheckpointData, Serializer, safe_pickle
 from alphatriangle.data.errors import (
     BufferNotFoundError,
     CheckpointNotFoundError,
@@ -274,3 +274,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         Serializer().save_checkpoint(broken, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 70_000, 3 << 20])
+@pytest.mark.parametrize("protocol", range(6))
+def test_pieces_and_lines_of_any_length_are_read(protocol: int, length: int) -> None:
+    """Lines are what the oldest protocols write; large bytes stand outside of frames."""
+    values: list[object] = ["x" * length, {"é" * length: [10**40, -1.5, None]}, ["a", "b\n"] * 300]
+    if protocol == 5:
+        values += [bytearray(length), bytes(length), [bytearray(b"ab")] * 2, bytearray(length)]
+    content = pickle.dumps(values, protocol)
+    for given in (content, memoryview(bytearray(content))):
+        found = safe_pickle.load(given, Path("x.pkl"), frozenset(), lambda pid: None)
+        assert found == values
+        assert [type(value) for value in found] == [type(value) for value in values]

@@ -47,6 +47,7 @@ WRITERS = "tests/durability/test_replica_writers.py"
 REPLICA = "tests/data/replica"
 COLUMNS = "tests/data/replay/test_any_columns.py"
 FORGED = "tests/durability/test_malice_columns.py"
+CHECKSUMS = "tests/data/commits/test_checksums.py"
 NEWEST = "tests/data/commits/test_newest.py"
 MALICE = f"tests/durability/test_malice.py {STATE}"
 CONTRACT = "tests/data/stores/test_contract.py"
@@ -72,7 +73,7 @@ MUTANTS = [
     Mutant("store: fsync after deletion", "stores/folder.py", "                disk.sync_folder(folder)\n", "                pass\n", CUTS),
     Mutant("store: an object is created by linking", "stores/folder.py", "            disk.hard_link(temporary, path)\n        except", "            disk.rename(temporary, path)\n        except", CONTRACT),
     Mutant("store: a created object is read back", "stores/folder.py", "if fs.read_bytes(temporary) != content:", "if False:", FOLDER),
-    Mutant("store: a file is read back", "stores/folder.py", "if fs.digest_of(temporary) != (size, sha256):", "if False:", FOLDER),
+    Mutant("store: a file is read back", "stores/folder.py", "if fs.digest_of(temporary).identity != (size, sha256):", "if False:", FOLDER),
     Mutant("store: a rotten file stays here", "stores/folder.py", "if (done, digest.hexdigest()) != (size, sha256):", "if False:", f"{CONTRACT} {FOLDER}"),
     Mutant("store: the root is there", "stores/folder.py", "        if not is_folder:\n", "        if False:\n", FOLDER),
     Mutant("store: the disk is the same", "stores/folder.py", "        if device != self._device:\n", "        if False:\n", FOLDER),
@@ -223,26 +224,54 @@ MUTANTS = [
         "    if False:",
         ROT,
     ),
+    Mutant(
+        "checksum of a committed file that a start reads",
+        "commits/files.py",
+        "    if found != value:",
+        "    if False:",
+        ROT,
+    ),
+    Mutant(
+        "whoever verifies looks at both digests",
+        "commits/files.py",
+        'None if file.xxh3 in (None, digest.xxh3) else "xxh3"',
+        "None",
+        CHECKSUMS,
+    ),
+    Mutant(
+        "a checksum is of its version",
+        "records.py",
+        "        if self.format_version == 1 and any",
+        "        if False and any",
+        f"{CHECKSUMS} {MALICE}",
+    ),
+    Mutant(
+        "replica: a record is of its commit's version",
+        "replica/records.py",
+        "        if self.format_version != self.commit.format_version:",
+        "        if False:",
+        REPLICA,
+    ),
     Mutant("links among committed files", "commits/files.py", "    if (run / file.path).is_symlink():", "    if False:", MALICE),
     Mutant("seal of a commit", "commits/files.py", "    if seal_of(commit) != record.seal:", "    if False:", ROT),
     Mutant(
         "digest of a segment that is read",
         "replay/arrow_files.py",
-        "    if sha256 is not None and digest",
-        "    if False and digest",
+        "    if value != checksum.value:",
+        "    if False:",
         ROT,
     ),
     Mutant(
         "digest of a segment that is merged",
         "replay/segments.py",
-        "        if fs.digest_of(path).sha256 != ref.sha256:",
+        "        if digest.sha256 != ref.sha256 or ref.xxh3 not in (None, digest.xxh3):",
         "        if False:",
         STATE,
     ),
     Mutant(
         "digest of a recording that is merged",
         "replay/recordings.py",
-        "(_read(source, sha256) for",
+        "(_read(source, checksum) for",
         "(_read(source) for",
         STATE,
     ),
@@ -375,7 +404,7 @@ MUTANTS = [
     Mutant("v2: sizes of columns are whole", "schemas.py", "tuple[StrictInt, ...]", "tuple[int, ...]", FORGED),
     Mutant("v2: columns of buffer and segment", "replay/segments.py", "        return schema_change(self.schema, now.schema) if self.schema and now.schema else None", "        return None", FORGED),
     Mutant("v2: codec of buffer and segment", "replay/segments.py", "        if self.codec_name != now.codec_name:\n            return", "        if False:\n            return", FORGED),
-    Mutant("v2: a read segment is what its buffer names", "replay/rows.py", "read_segment(path, ref.sha256, self.kind)", "read_segment(path, ref.sha256)", FORGED),
+    Mutant("v2: a read segment is what its buffer names", "replay/rows.py", "read_segment(path, ref.checksum, self.kind)", "read_segment(path, ref.checksum)", FORGED),
     Mutant("v2: a checked segment is what its buffer names", "replay/rows.py", "check_segment(self.folder / ref.name, ref, self.kind)", "check_segment(self.folder / ref.name, ref)", FORGED),
     Mutant("v2: batches are valid", "replay/segments.py", "            batch.validate(full=True)\n", "", FORGED),
     Mutant("v2: dimensions in a segment", "replay/arrow.py", "    if len(parts) > _MOST_AXES:", "    if False:", FORGED),
@@ -389,7 +418,7 @@ MUTANTS = [
     Mutant("replica: a look for newer claims after each commit", "replica/publisher.py", "        if not is_acknowledged(is_newer_claim=self._reader.has_claim(self.epoch + 1)):", "        if False:", WRITERS),
     Mutant("replica: what exists is compared", "replica/protocol.py", '    return "landed" if found == mine else "another"', '    return "landed"', WRITERS),
     Mutant("replica: what was not answered is read back", "replica/claims.py", '            if verdict != "absent":', "            if True:", REPLICA),
-    Mutant("replica: objects before their commit", "replica/publisher.py", "        self._store.put_file(key, path, digest.size, digest.sha256)\n", "", REPLICA),
+    Mutant("replica: objects before their commit", "replica/publisher.py", "        self._store.put_file(key, path, size, sha256)\n", "", REPLICA),
     Mutant("replica: the base is looked for after the claim", "replica/claims.py", "            base = find_base(reader, reader.look(), history)", "            base = find_base(reader, found, history)", WRITERS),
     Mutant("replica: who may not go on claims nothing", "replica/claims.py", "        base = find_base(reader, found, history)\n        if begun", "        base = None\n        if begun", WRITERS),
     Mutant("replica: a folder goes on from what it has", "replica/protocol.py", "    return newest.seal in history.seals and", "    return", WRITERS),
@@ -403,7 +432,7 @@ MUTANTS = [
     Mutant("replica: a held file is a link of its own", "replica/spool.py", "            disk.hard_link(path, link)\n", "            return path\n", REPLICA),
     Mutant("replica: seal of a record", "replica/records.py", "    if _seal(fields) != record.seal:", "    if False:", REPLICA),
     Mutant("replica: a record of its place", "replica/records.py", "    if record.position != position:", "    if False:", REPLICA),
-    Mutant("replica: digest of what is restored", "replica/fetching.py", "            if digest != (file.size, file.sha256):", "            if False:", REPLICA),
+    Mutant("replica: digest of what is restored", "replica/fetching.py", "            if (differs := difference(file, digest)) is not None:", "            if False:", REPLICA),
     Mutant("replica: a store out of reach is no damage", "replica/restoring.py", "            except _STOP:\n                raise\n", "", REPLICA),
     Mutant("replica: a restored commit comes last", "replica/restoring.py", "            self._fill(record, self._placing(record, damaged))\n", "            fs.write_bytes(target.commit(record.commit.global_step), sealed(record.commit))\n            self._fill(record, self._placing(record, damaged))\n", REPLICA),
     Mutant("replica: nothing here is overwritten", "replica/restoring.py", "    if known.commits or known.unreadable:", "    if False:", REPLICA),

@@ -9,9 +9,18 @@ from typing import NamedTuple
 import pytest
 
 from alphatriangle.config import Config
-from alphatriangle.data.commits.files import StoredCommit, list_commits, read_commit, verify_file
+from alphatriangle.data.commits.files import (
+    StoredCommit,
+    list_commits,
+    read_commit,
+    read_file,
+    verify_file,
+)
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.errors import CorruptFileError, DataError
+from alphatriangle.data.records import CommittedFile
+from alphatriangle.data.replay.segments import read_segment
+from alphatriangle.data.storage.digests import fastest
 from tests.conftest import tiny_config
 from tests.data.helpers import KINDS, AnyTraining, started
 from tests.durability.budget import budget, report
@@ -58,6 +67,14 @@ def damages(content: bytes, rng: random.Random, share: float) -> list[tuple[str,
     return changed + [(f"length {n}", content[:n]) for n in lengths]
 
 
+def read_as_a_start_does(folder: Path, file: CommittedFile) -> None:
+    assert file.xxh3 is not None
+    if file.kind == "segment":
+        read_segment(folder / file.path, fastest(file.sha256, file.xxh3))
+    else:
+        read_file(folder, file)
+
+
 @pytest.mark.parametrize("kind", ["checkpoint", "buffer", "segment", "episodes"])
 def test_all_damage_to_a_committed_file_is_found(run: Run, kind: str) -> None:
     config, stored, folder = run.config, run.stored, run.folder
@@ -72,6 +89,8 @@ def test_all_damage_to_a_committed_file_is_found(run: Run, kind: str) -> None:
             path.write_bytes(damaged)
             with pytest.raises(CorruptFileError, match=path.name):
                 verify_file(folder, file)
+            with pytest.raises(CorruptFileError, match=path.name):
+                read_as_a_start_does(folder, file)
             if i in to_load:
                 state = load_for_reading(config.persistence, "tiny")
                 assert state.commit is not None

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from alphatriangle.data.json_files import parse_json, read_bytes
 from alphatriangle.data.path_manager import PathManager, unused
 from alphatriangle.data.records import Commit, CommittedFile, DamagedFile, FileKind, RejectedCommit
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.digests import FileDigest, fastest
 
 
 class StoredCommit(NamedTuple):
@@ -194,6 +195,15 @@ _CORRUPT: dict[FileKind, type[CorruptFileError]] = {
 }
 
 
+def difference(file: CommittedFile, digest: FileDigest) -> str | None:
+    """In what bytes of this digest are not those of the file; None where they are."""
+    if digest.size != file.size:
+        return "size"
+    if digest.sha256 != file.sha256:
+        return "sha256"
+    return None if file.xxh3 in (None, digest.xxh3) else "xxh3"
+
+
 def refuse_link(run: Path, file: CommittedFile) -> None:
     """
     Raises:
@@ -204,34 +214,65 @@ def refuse_link(run: Path, file: CommittedFile) -> None:
 
 
 def verify_file(run: Path, file: CommittedFile) -> None:
-    """Check one file against its commit.
+    """Check one file against its commit, by every digest that there is of it.
 
     Raises:
         CorruptFileError: it is missing, has another size, or other bytes.
         FileUnavailableError: it cannot be read now.
     """
-    path = run / file.path
-    corrupt = _CORRUPT[file.kind]
+    with _reading(run, file) as path:
+        digest = fs.digest_of(path)
+    if (differs := difference(file, digest)) is not None:
+        raise _not_what_was_saved(path, file, differs)
+
+
+def read_file(run: Path, file: CommittedFile) -> memoryview:
+    """The bytes of a file, checked as a start does: by the fastest digest that there is of it.
+
+    Raises:
+        CorruptFileError: it is missing, has another size, or other bytes.
+        FileUnavailableError: it cannot be read now.
+    """
+    algorithm, value = fastest(file.sha256, file.xxh3)
+    with _reading(run, file) as path:
+        content, found = fs.read_digested(path, algorithm)
+    if found != value:
+        raise _not_what_was_saved(path, file, algorithm)
+    return content
+
+
+@contextlib.contextmanager
+def _reading(run: Path, file: CommittedFile) -> Iterator[Path]:
+    """Where the file is, if it is of its size; what goes wrong meanwhile means that it is damaged
+    or out of reach."""
+    path, corrupt = run / file.path, _CORRUPT[file.kind]
     try:
         refuse_link(run, file)
         size = path.stat().st_size
         if size != file.size:
             raise corrupt(path, f"it has {size} bytes, the commit says {file.size}")
-        digest = fs.digest_of(path)
+        yield path
     except FileNotFoundError as e:
         raise corrupt(path, "the file is missing") from e
     except OSError as e:
         raise reading_failed(path, e, corrupt) from e
-    if digest.sha256 != file.sha256:
-        raise corrupt(path, "its bytes are not those that were saved (sha256 differs)")
 
 
-def damaged_recordings(run: Path, files: Iterable[CommittedFile]) -> list[DamagedFile]:
-    """Those of the recordings that are not what was saved."""
+def _not_what_was_saved(path: Path, file: CommittedFile, differs: str) -> CorruptFileError:
+    reason = f"its bytes are not those that were saved ({differs} differs)"
+    return _CORRUPT[file.kind](path, reason)
+
+
+def damaged_recordings(
+    run: Path,
+    files: Iterable[CommittedFile],
+    check: Callable[[Path, CommittedFile], object] = verify_file,
+) -> list[DamagedFile]:
+    """Those of the recordings that are not what was saved, as ``check`` finds."""
     damaged = []
     for file in files:
         try:
-            verify_file(run, file)
+            check(run, file)
         except CorruptFileError as e:
             damaged.append(DamagedFile(path=file.path, reason=str(e)))
     return damaged

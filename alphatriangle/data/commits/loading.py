@@ -89,14 +89,16 @@ def load_newest(
 
 
 def load_start(
-    paths: PathManager, run: KnownCommits, serializer: Serializer
+    paths: PathManager, run: KnownCommits, names: set[str], serializer: Serializer
 ) -> LoadedTrainingState:
     """:func:`load_newest`, which reads the other commits only where that is needed.
+
+    ``names``: of all commit files, just listed.
 
     Raises:
         DataError: as there.
     """
-    newest = noted_newest(paths)
+    newest = noted_newest(paths, names)
     if newest is not None:
         try:
             return load_commit(paths, newest, serializer, [])

@@ -56,8 +56,10 @@ def _read_note(paths: PathManager) -> _Note | None:
         return None
 
 
-def noted_newest(paths: PathManager) -> StoredCommit | None:
+def noted_newest(paths: PathManager, names: set[str] | None = None) -> StoredCommit | None:
     """The newest commit, where that is noted; else nobody knows without reading all.
+
+    ``names``: of all commit files, for those who have just listed them.
 
     Raises:
         FileUnavailableError: it cannot be read now.
@@ -65,7 +67,8 @@ def noted_newest(paths: PathManager) -> StoredCommit | None:
     note = _read_note(paths)
     if note is None:
         return None
-    names = commit_names(paths)
+    if names is None:
+        names = commit_names(paths)
     if note.newest not in names or note.names_sha256 != _names_digest(names):
         return None
     read = read_commits(paths, [note.newest])
@@ -95,7 +98,9 @@ class NewestNote:
         self._note = None
 
     def after_commit(self, known: CommitList) -> None:
-        """Note the newest of ``known``, which are all there are now.
+        """Note the newest of ``known``, which are all that this process has left there.
+
+        Where somebody else has removed one since, the note says nothing, as if it went now.
 
         Raises:
             OSError: the note is not there, or that of before, which does no harm.

@@ -28,7 +28,7 @@ from alphatriangle.data.errors import (
 )
 from alphatriangle.data.json_files import read_json_if_any
 from alphatriangle.data.path_manager import PathManager
-from alphatriangle.data.records import Pins
+from alphatriangle.data.records import Pins, RejectedCommit
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.failpoints import failpoint
@@ -43,6 +43,7 @@ class PruningPlan(NamedTuple):
     removed: list[StoredCommit]  # newest first
     files: list[str]  # relative to the run, named by removed commits only
     freed_bytes: int
+    unreadable: list[RejectedCommit]  # commits that nobody knows anything of, which stay
 
 
 def read_pins(paths: PathManager) -> set[int]:
@@ -128,7 +129,8 @@ def plan_pruning(
     # An unreadable commit may name any of them.
     files = [] if known.unreadable else run.named_by_these_alone(removed)
     sizes = {f.path: f.size for s in removed for f in s.commit.files}
-    return PruningPlan(kept, removed, files, sum(sizes[path] for path in files))
+    freed = sum(sizes[path] for path in files)
+    return PruningPlan(kept, removed, files, freed, known.unreadable)
 
 
 def _facts(

@@ -54,6 +54,7 @@ from alphatriangle.data.replay.source import CapturedReplay
 from alphatriangle.data.serializer import Serializer, buffer_record
 from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.background import Background
+from alphatriangle.data.storage.digests import FileDigest, fastest
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.storage.pace import Pace
 from alphatriangle.utils.columns import row_count
@@ -236,8 +237,8 @@ class CommitWriter:
             self.continue_from(stored.commit, replay.counters["lineage"], replay.kind)
         try:
             self._point_links(stored.commit)
-            self._apply_retention(capture.held)
-            self._newest.after_commit(self._run.look())
+            left = self._apply_retention(capture.held)
+            self._newest.after_commit(left)
             failpoint("newest.noted")
             self._merge_small_files(step)
         except (OSError, CorruptFileError, FileUnavailableError) as e:
@@ -312,6 +313,7 @@ class CommitWriter:
         assert self._sequence is not None, "looked around before"
         self._sequence += 1
         return Commit(
+            format_version=2,
             run_name=self._paths.run_name,
             sequence=self._sequence,
             global_step=step,
@@ -366,7 +368,7 @@ class CommitWriter:
                 break
             parts = self._recordings[window.start : window.stop]
             path = unused(self._paths.merged_episodes_file(step))
-            sources = [(self._paths.run / f.path, f.sha256) for f in parts]
+            sources = [(self._paths.run / f.path, fastest(f.sha256, f.xxh3)) for f in parts]
             digest = merge_episodes(path, sources)
             failpoint("merge.episodes")
             merged = self._file(path, "episodes", digest)
@@ -376,7 +378,7 @@ class CommitWriter:
         self,
         path: Path,
         kind: FileKind,
-        digest: fs.FileDigest,
+        digest: FileDigest,
         first: int | None = None,
         end: int | None = None,
     ) -> CommittedFile:
@@ -386,6 +388,7 @@ class CommitWriter:
             kind=kind,
             size=digest.size,
             sha256=digest.sha256,
+            xxh3=digest.xxh3,
             first=first,
             end=end,
         )
@@ -411,7 +414,8 @@ class CommitWriter:
         fs.point_link(self._paths.best_checkpoint, checkpoint)
         self._linked_best = commit.best_sequence
 
-    def _apply_retention(self, held: frozenset[int]) -> None:
+    def _apply_retention(self, held: frozenset[int]) -> CommitList:
+        """What is left is found by the one look at the folder that a save takes."""
         plan = plan_pruning(
             self._run,
             held=held,
@@ -421,9 +425,11 @@ class CommitWriter:
         )
         carry_out_pruning(self._paths, plan)
         failpoint("retention.end")
+        return CommitList(plan.kept, plan.unreadable)
 
 
 def _references(segments: Sequence[CommittedFile]) -> list[SegmentRef]:
     return [
-        SegmentRef(f.path.rpartition("/")[2], f.first or 0, f.end or 0, f.sha256) for f in segments
+        SegmentRef(f.path.rpartition("/")[2], f.first or 0, f.end or 0, f.sha256, f.xxh3)
+        for f in segments
     ]

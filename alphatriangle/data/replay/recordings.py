@@ -11,8 +11,14 @@ import pyarrow as pa
 
 from alphatriangle.data.errors import CorruptBufferError
 from alphatriangle.data.replay.arrow import stored_of, table_of
-from alphatriangle.data.replay.arrow_files import read_table, write_tables
-from alphatriangle.data.storage import fs
+from alphatriangle.data.replay.arrow_files import (
+    check_version,
+    notes_of,
+    read_content,
+    tables_in,
+    write_tables,
+)
+from alphatriangle.data.storage.digests import Checksum, FileDigest
 from alphatriangle.utils.columns import Ragged
 from alphatriangle.utils.types import Episode
 
@@ -39,8 +45,10 @@ def _table(episodes: Sequence[Episode]) -> pa.Table:
 _SCHEMA: Final = _table([]).schema
 
 
-def _read(path: Path, sha256: str | None = None) -> pa.Table:
-    table, _ = read_table(path, sha256)
+def _read(path: Path, checksum: Checksum | None = None) -> pa.Table:
+    table = pa.concat_tables(tables_in(path, read_content(path, checksum)))
+    check_version(path, notes_of(table.schema))
+    table = table.replace_schema_metadata(None)
     if not table.schema.equals(_SCHEMA):
         raise CorruptBufferError(path, "its columns are not those of recorded games")
     try:
@@ -50,7 +58,7 @@ def _read(path: Path, sha256: str | None = None) -> pa.Table:
     return table
 
 
-def write_episodes(path: Path, episodes: Sequence[Episode]) -> fs.FileDigest:
+def write_episodes(path: Path, episodes: Sequence[Episode]) -> FileDigest:
     """Write finished episodes: what replays each of them.
 
     Raises:
@@ -59,14 +67,14 @@ def write_episodes(path: Path, episodes: Sequence[Episode]) -> fs.FileDigest:
     return write_tables(path, _SCHEMA, [_table(episodes)], _NOTES)
 
 
-def merge_episodes(path: Path, sources: Sequence[tuple[Path, str]]) -> fs.FileDigest:
-    """Write the episodes of several files, given with their sha256, as one.
+def merge_episodes(path: Path, sources: Sequence[tuple[Path, Checksum]]) -> FileDigest:
+    """Write the episodes of several files, given with their checksums, as one.
 
     Raises:
         CorruptBufferError: a source is missing or damaged: damage must not get a new digest.
         OSError: nothing has been written.
     """
-    tables = (_read(source, sha256) for source, sha256 in sources)
+    tables = (_read(source, checksum) for source, checksum in sources)
     return write_tables(path, _SCHEMA, tables, _NOTES)
 
 

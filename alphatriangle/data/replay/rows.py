@@ -117,7 +117,7 @@ class SegmentedRows(Sequence[Any]):
 
     def _pieces(self, ref: SegmentRef, part: slice) -> list[dict[str, npt.NDArray[Any]]]:
         path = self.folder / ref.name
-        pieces = read_segment(path, ref.sha256, self.kind)
+        pieces = read_segment(path, ref.checksum, self.kind)
         count = sum(map(row_count, pieces))
         if count != ref.end - ref.first:
             raise CorruptBufferError(path, f"it holds {count} rows, not {ref.end - ref.first}")

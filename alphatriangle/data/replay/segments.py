@@ -16,12 +16,26 @@ import pyarrow as pa
 
 from alphatriangle.data.errors import CorruptBufferError, UnknownCodecError, reading_failed
 from alphatriangle.data.replay.arrow import stored_of, table_of
-from alphatriangle.data.replay.arrow_files import check_version, notes_of, read_table, write_tables
+from alphatriangle.data.replay.arrow_files import (
+    check_version,
+    notes_of,
+    read_content,
+    tables_in,
+    write_tables,
+)
 from alphatriangle.data.replay.codecs import PLAIN, Codec, codec_named
 from alphatriangle.data.schemas import FORMAT_1
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.digests import Checksum, FileDigest, fastest
 from alphatriangle.data.storage.pace import rest
-from alphatriangle.utils.columns import Columns, Schema, cut, row_count, schema_change, schema_of
+from alphatriangle.utils.columns import (
+    Columns,
+    Schema,
+    cut,
+    row_count,
+    schema_change,
+    schema_of,
+)
 
 BATCH_ROWS: Final = 1024
 """Rows of a record batch, which is what reading and writing have in memory at a time."""
@@ -34,6 +48,13 @@ class SegmentRef(NamedTuple):
     first: int
     end: int
     sha256: str
+    xxh3: str | None = None
+    """Where the commit beside the buffer file says it: the buffer file does not."""
+
+    @property
+    def checksum(self) -> Checksum:
+        """To read the segment by."""
+        return fastest(self.sha256, self.xxh3)
 
 
 class RowsKind(NamedTuple):
@@ -49,9 +70,7 @@ class RowsKind(NamedTuple):
         return schema_change(self.schema, now.schema) if self.schema and now.schema else None
 
 
-def write_segment(
-    path: Path, columns: Columns, first: int, codec_name: str = PLAIN
-) -> fs.FileDigest:
+def write_segment(path: Path, columns: Columns, first: int, codec_name: str = PLAIN) -> FileDigest:
     """Write the rows numbered [first, first + N).
 
     Raises:
@@ -92,22 +111,23 @@ def codec_of_file(path: Path, codec_name: str) -> Codec:
 
 
 def read_segment(
-    path: Path, sha256: str | None = None, kind: RowsKind | None = None
+    path: Path, checksum: Checksum | None = None, kind: RowsKind | None = None
 ) -> list[dict[str, npt.NDArray[Any]]]:
     """The rows of a segment, bit for bit those written, in pieces as they were written: to join
-    them takes longer than to read them. With ``sha256`` its bytes must be those, with ``kind`` its
-    rows must be such.
+    them takes longer than to read them. Its bytes must have the ``checksum``, and its rows be of
+    the ``kind``, where they are given.
 
     Raises:
         CorruptBufferError: the file is missing, damaged or of another kind.
         UnknownCodecError: its rows are coded in a way that is not known here.
         UnsupportedFormatError: a newer version wrote it.
     """
-    table, notes = read_table(path, sha256)
-    codec_name = _codec_name(path, notes)
-    # A segment of no rows still has columns.
-    batches = [pa.Table.from_batches([batch]) for batch in table.to_batches()] or [table]
-    return [_decoded(path, codec_name, batch, kind) for batch in batches]
+    pieces, codec_name = [], None
+    for table in tables_in(path, read_content(path, checksum)):
+        if codec_name is None:
+            codec_name = _codec_name(path, notes_of(table.schema))
+        pieces.append(_decoded(path, codec_name, table.replace_schema_metadata(None), kind))
+    return pieces
 
 
 def _decoded(
@@ -143,7 +163,7 @@ def stored_table(columns: Columns, codec_name: str) -> pa.Table:
     return table_of(codec_named(codec_name).encode(columns))
 
 
-def merge_segments(path: Path, folder: Path, sources: Sequence[SegmentRef]) -> fs.FileDigest:
+def merge_segments(path: Path, folder: Path, sources: Sequence[SegmentRef]) -> FileDigest:
     """Write the rows of neighbouring segments as one, a record batch at a time.
 
     Raises:
@@ -203,7 +223,8 @@ def _stream(path: Path, ref: SegmentRef, head: _Head) -> Iterator[pa.Table]:
     """The batches of a segment that is sound, one after the other."""
     rows = 0
     with _opened(path) as reader:
-        if fs.digest_of(path).sha256 != ref.sha256:
+        digest = fs.digest_of(path)
+        if digest.sha256 != ref.sha256 or ref.xxh3 not in (None, digest.xxh3):
             raise CorruptBufferError(path, "its bytes are not those that were saved")
         schema, codec_name = _head_in(path, reader.schema)
         if not schema.equals(head.schema, check_metadata=True):

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
+from alphatriangle.data.commits.files import difference
 from alphatriangle.data.errors import CorruptReplicaError, ReplicaUnavailableError
 from alphatriangle.data.records import CommittedFile
 from alphatriangle.data.replica.finding import OUT_OF_REACH
 from alphatriangle.data.replica.layout import Layout, ObjectPlace
 from alphatriangle.data.replica.records import StoredObject
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.digests import FileDigest
 from alphatriangle.data.stores.store import Store, StoreError, StoreUnavailableError
 from alphatriangle.utils.interrupting import pool
 
@@ -65,14 +67,14 @@ class Fetcher:
             OSError: the disk says no.
         """
         with contextlib.suppress(OSError):
-            if not path.is_symlink() and fs.digest_of(path) == (file.size, file.sha256):
+            if not path.is_symlink() and difference(file, fs.digest_of(path)) is None:
                 return
         key = self._layout.object(place)
 
-        def check(digest: fs.FileDigest) -> None:
-            if digest != (file.size, file.sha256):
+        def check(digest: FileDigest) -> None:
+            if (differs := difference(file, digest)) is not None:
                 raise CorruptReplicaError(
-                    Path(key), f"its bytes are not those of {file.path} (sha256 differs)"
+                    Path(key), f"its bytes are not those of {file.path} ({differs} differs)"
                 )
 
         def write(f: IO[bytes]) -> None:
@@ -112,7 +114,7 @@ class Fetcher:
                 raise
             except StoreError as e:
                 raise CorruptReplicaError(Path(key), str(e)) from e
-            if fs.digest(content) != (stored.size, stored.sha256):
+            if fs.digest(content).identity != (stored.size, stored.sha256):
                 raise CorruptReplicaError(Path(key), "its bytes are not those that were put")
             check(content, Path(key))
             return content

@@ -29,7 +29,6 @@ from alphatriangle.data.replica.records import (
     sealed,
 )
 from alphatriangle.data.replica.spool import LooseFile, Parcel
-from alphatriangle.data.storage import fs
 from alphatriangle.data.storage.failpoints import failpoint
 from alphatriangle.data.stores.store import Store, StoreError
 from alphatriangle.utils.invocation import command
@@ -145,7 +144,7 @@ class Publisher:
         commit = parcel.commit
         for file in commit.files:
             if not self.has(file.sha256):
-                self._put_object(parcel.files[file.sha256], fs.FileDigest(file.size, file.sha256))
+                self._put_object(parcel.files[file.sha256], file.size, file.sha256)
         configs = self._put_loose(parcel.configs)
         epochs = [self._known[file.sha256] for file in commit.files]
         self._put(commit, epochs, parcel.run_info, configs, retention)
@@ -201,20 +200,20 @@ class Publisher:
             f"{command('runs', 'fork', name, 'NEW')} goes on from them under another name"
         )
 
-    def _put_object(self, path: Path, digest: fs.FileDigest) -> None:
-        key = self._layout.object(ObjectPlace(self.epoch, digest.sha256))
+    def _put_object(self, path: Path, size: int, sha256: str) -> None:
+        key = self._layout.object(ObjectPlace(self.epoch, sha256))
         self._requests += 1
-        self._store.put_file(key, path, digest.size, digest.sha256)
-        self._known[digest.sha256] = self.epoch
+        self._store.put_file(key, path, size, sha256)
+        self._known[sha256] = self.epoch
         failpoint("replica.object")
 
     def _put_loose(self, file: LooseFile | None) -> StoredObject | None:
         if file is None:
             return None
-        if not self.has(file.digest.sha256):
-            self._put_object(file.path, file.digest)
-        epoch = self._known[file.digest.sha256]
-        return StoredObject(epoch=epoch, size=file.digest.size, sha256=file.digest.sha256)
+        size, sha256 = file.digest.identity
+        if not self.has(sha256):
+            self._put_object(file.path, size, sha256)
+        return StoredObject(epoch=self._known[sha256], size=size, sha256=sha256)
 
     def _put(
         self,
@@ -242,6 +241,7 @@ class Publisher:
             now_ns=time.time_ns(),
         )
         record = RemoteCommit(
+            format_version=commit.format_version,
             epoch=self.epoch,
             number=number,
             nonce=self._claim.nonce,

@@ -116,7 +116,8 @@ class StoredObject(BaseModel):
 class RemoteCommit(_Sealed):
     """A commit of the replica: that of the run, where its files are, and what else is kept."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 1
+    """That of its commit."""
     epoch: EpochNumber
     number: int = Field(ge=1, lt=10**15)
     nonce: Nonce
@@ -140,6 +141,8 @@ class RemoteCommit(_Sealed):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.format_version != self.commit.format_version:
+            raise ValueError(f"its commit has format version {self.commit.format_version}")
         if len(self.epochs) != len(self.commit.files):
             raise ValueError("it does not say of each file where it is")
         if not any(held.position == self.position for held in self.holds):

@@ -21,6 +21,7 @@ from alphatriangle.data.json_files import read_json_if_any
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.records import Commit, CommittedFile, RunInfo
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.digests import FileDigest
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.failpoints import failpoint
 
@@ -34,7 +35,7 @@ class LooseFile(NamedTuple):
     """A file as it is now that is no part of a commit."""
 
     path: Path
-    digest: fs.FileDigest
+    digest: FileDigest
 
 
 class Parcel(NamedTuple):

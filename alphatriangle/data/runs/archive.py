@@ -28,6 +28,7 @@ from alphatriangle.data.records import Commit, CommittedFile, RunInfo
 from alphatriangle.data.runs.fork import Origin, make_run
 from alphatriangle.data.runs.summary import parse_configs
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.digests import FileDigest
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.utils.invocation import command
 
@@ -42,7 +43,7 @@ _LARGEST_RECORD: Final = 64 << 20
 _DAMAGE: Final = (tarfile.TarError, EOFError, ValueError, OverflowError, MemoryError)
 
 
-def write_archive(paths: PathManager, commit: Commit, path: Path) -> fs.FileDigest:
+def write_archive(paths: PathManager, commit: Commit, path: Path) -> FileDigest:
     """Write the run as it was at ``commit`` to ``path``, atomically.
 
     Raises:

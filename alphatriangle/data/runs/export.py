@@ -15,11 +15,12 @@ from alphatriangle.data.replay.segments import stored_table
 from alphatriangle.data.schemas import FORMAT_1, LoadedTrainingState
 from alphatriangle.data.serializer import Serializer
 from alphatriangle.data.storage import fs
+from alphatriangle.data.storage.digests import FileDigest
 
 ExportKind = Literal["weights", "replay", "buffer"]
 
 
-def export_state(state: LoadedTrainingState, kind: ExportKind, path: Path) -> fs.FileDigest:
+def export_state(state: LoadedTrainingState, kind: ExportKind, path: Path) -> FileDigest:
     """Write one part of a loaded state to ``path``, atomically.
 
     ``weights``: safetensors. ``replay``: Parquet with the columns of the segments. ``buffer``: a
@@ -42,7 +43,7 @@ def export_state(state: LoadedTrainingState, kind: ExportKind, path: Path) -> fs
         raise ExportError(f"cannot write {path}: {e.strerror or e}") from e
 
 
-def _export_rows(state: LoadedTrainingState, kind: ExportKind, path: Path) -> fs.FileDigest:
+def _export_rows(state: LoadedTrainingState, kind: ExportKind, path: Path) -> FileDigest:
     buffer = state.buffer_data
     if buffer is None:
         raise BufferNotFoundError(f"{state.source} holds no replay buffer")

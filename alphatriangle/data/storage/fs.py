@@ -8,43 +8,36 @@ folder is fsynced.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
+from alphatriangle.data.storage.digests import MAKERS, Algorithm, Digester, FileDigest
 from alphatriangle.data.storage.disk import disk
 from alphatriangle.data.storage.pace import rest
 
 _CHUNK = 1 << 17
 _WORTH_A_THREAD = 16 << 20
-_READ = 4 << 20
+_READ = 1 << 20
 TEMPORARY_SUFFIX = ".tmp"
-
-
-class FileDigest(NamedTuple):
-    """What identifies the content of a file."""
-
-    size: int  # bytes
-    sha256: str  # hex
 
 
 class _HashingWriter(io.RawIOBase):
     """Passes writes on and digests them on the way.
 
-    Digesting is as slow as a fast disk: of a large file it is done on a thread beside the writing.
-    Neither holds the interpreter's lock.
+    sha256 is as slow as a fast disk: of a large file digests are made on a thread beside the
+    writing. Neither holds the interpreter's lock.
     """
 
     def __init__(self, raw: IO[bytes]) -> None:
         super().__init__()
         self._raw = raw
-        self._sha256 = hashlib.sha256()
+        self._digester = Digester()
         self._size = 0
         self._helper: ThreadPoolExecutor | None = None
 
@@ -57,9 +50,9 @@ class _HashingWriter(io.RawIOBase):
         if self._helper is None and self._size > _WORTH_A_THREAD:
             self._helper = ThreadPoolExecutor(1, thread_name_prefix="digest")
         if self._helper is None:
-            self._sha256.update(view)
+            self._digester.update(view)
         else:
-            self._helper.submit(self._sha256.update, view)
+            self._helper.submit(self._digester.update, view)
         self._raw.write(view)
         rest()
         return len(view)
@@ -68,7 +61,7 @@ class _HashingWriter(io.RawIOBase):
         """Of everything written; nothing can be written after it."""
         if self._helper is not None:
             self._helper.shutdown(wait=True)
-        return FileDigest(self._size, self._sha256.hexdigest())
+        return self._digester.digest()
 
     def close(self) -> None:
         if self._helper is not None:
@@ -143,50 +136,47 @@ def read_bytes(path: Path) -> bytes:
         return f.read()
 
 
-def read_digested(path: Path) -> tuple[memoryview, Callable[[], str]]:
-    """All of a file, and what waits for its sha256 (hex).
+def read_digested(path: Path, algorithm: Algorithm) -> tuple[memoryview, str]:
+    """All of a file, and its digest (hex).
 
-    Of a large file it is made on a thread, beside the reading and whatever the caller does next.
+    sha256 of a large file is made on a thread beside the reading, xxh3 of each piece while it is
+    still in the processor's cache.
     """
-    with disk.open(path) as f:
+    digest = MAKERS[algorithm]()
+    with disk.open(path) as f, contextlib.ExitStack() as beside:
         size = f.seek(0, os.SEEK_END)
         f.seek(0)
         # NumPy asks for huge pages: to get much memory in small ones takes longer than to fill it.
         content = np.empty(size, np.uint8).data
-        sha256 = hashlib.sha256()
         helper = None
-        if size >= _WORTH_A_THREAD:
-            helper = ThreadPoolExecutor(1, thread_name_prefix="digest")
+        if algorithm == "sha256" and size >= _WORTH_A_THREAD:
+            helper = beside.enter_context(ThreadPoolExecutor(1, thread_name_prefix="digest"))
         end = 0
         while count := f.readinto(content[end : end + _READ]):  # type: ignore[attr-defined]
             piece = content[end : end + count]
             end += count
             if helper is None:
-                sha256.update(piece)
+                digest.update(piece)
             else:
-                helper.submit(sha256.update, piece)
-    if helper is None:
-        return content[:end], sha256.hexdigest
-    made = helper.submit(sha256.hexdigest)
-    helper.shutdown(wait=False)
-    return content[:end], made.result
+                helper.submit(digest.update, piece)
+    return content[:end], digest.hexdigest()
 
 
 def digest(content: bytes) -> FileDigest:
     """Digest bytes at hand."""
-    return FileDigest(len(content), hashlib.sha256(content).hexdigest())
+    digester = Digester()
+    digester.update(content)
+    return digester.digest()
 
 
 def digest_of(path: Path) -> FileDigest:
     """Digest a file as it is now."""
-    sha256 = hashlib.sha256()
-    size = 0
+    digester = Digester()
     with disk.open(path) as f:
         while chunk := f.read(_CHUNK):
-            sha256.update(chunk)
-            size += len(chunk)
+            digester.update(chunk)
             rest()
-    return FileDigest(size, sha256.hexdigest())
+    return digester.digest()
 
 
 def point_link(link: Path, target: Path) -> None:

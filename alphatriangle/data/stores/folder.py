@@ -137,7 +137,7 @@ class FolderStore:
                 if (done, digest.hexdigest()) != (size, sha256):
                     raise CorruptFileError(path, "is not what was saved; it was not copied")
                 disk.sync(f)
-            if fs.digest_of(temporary) != (size, sha256):
+            if fs.digest_of(temporary).identity != (size, sha256):
                 raise StoreAlteredError(f"{self.url} holds other bytes than were written to it")
             disk.rename(temporary, target)
             disk.sync_folder(target.parent)

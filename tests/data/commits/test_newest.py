@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -76,6 +78,56 @@ def test_a_start_reads_one_commit_however_many_are_kept(
     assert state.commit is not None
     assert state.commit.global_step == 7
     assert read == ["step_7.json"]
+
+
+@over_all_kinds
+def test_a_save_and_a_start_list_the_commits_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[AnyTraining]
+) -> None:
+    """Retention among it, which removes one at every save. Only the first save looks around."""
+    config = tiny_config(tmp_path, persistence={"keep_last": 2})
+    training = started(config, kind)
+    for _ in range(3):
+        training.commit()
+    folder, listed = training.manager.paths.commits, []
+    real = os.listdir
+
+    def counted(path: Any = ".") -> list[str]:
+        listed.extend([path] if path == folder else [])
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", counted)
+    for saves in range(1, 4):
+        training.commit()
+        assert len(listed) == saves
+    training.manager.close()
+    assert noted_newest(training.manager.paths) == list_commits(training.manager.paths).commits[0]
+    listed.clear()
+    state = reload(config)
+    assert state.commit is not None
+    assert state.commit.global_step == 6
+    assert len(listed) == 1
+
+
+def test_a_note_of_commits_that_somebody_has_removed_meanwhile_says_nothing(
+    tmp_path: Path,
+) -> None:
+    """Between the look at the folder and the note: a step comes back, and it still says nothing."""
+    paths = run_folder(tmp_path)
+    for sequence in (1, 2, 3):
+        write_commit(paths, commit(sequence, sequence))
+    known = list_commits(paths)
+    paths.commit(2).unlink()
+    note = NewestNote(paths)
+    note.after_commit(known)
+    assert noted_newest(paths) is None
+    note.before_commit(2)
+    write_commit(paths, commit(4, 2))
+    assert noted_newest(paths) is None
+    note.after_commit(list_commits(paths))
+    newest = noted_newest(paths)
+    assert newest is not None
+    assert newest.commit.sequence == 4
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\x00" * 300, b'{"newest": 7}', b"[]"])

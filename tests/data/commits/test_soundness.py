@@ -47,8 +47,7 @@ def forge(config: Config, change: Callable[[CheckpointData, BufferData], None]) 
     for file in state.commit.files:
         if file.kind in digests:
             new = file.path.replace(f"step_{state.commit.global_step}", "step_3")
-            size, sha256 = digests[file.kind]
-            file = file.model_copy(update={"path": new, "size": size, "sha256": sha256})
+            file = file.model_copy(update={"path": new, **digests[file.kind]._asdict()})
         files.append(file)
     forged = state.commit.model_copy(
         update={"sequence": 9, "global_step": 3, "files": files, "best_sequence": None}

@@ -15,7 +15,7 @@ from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.errors import CorruptBufferError, NoSoundCommitError, SaveFailedError
 from alphatriangle.data.replay.compaction import LARGEST, segments_to_merge
 from alphatriangle.data.replay.recordings import read_episodes
-from alphatriangle.data.storage.fs import FileDigest
+from alphatriangle.data.storage.digests import FileDigest
 from tests.conftest import tiny_config
 from tests.data.helpers import flip_bit, reload, rows_of, started
 from tests.features.test_encoder import assert_same_rows

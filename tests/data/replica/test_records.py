@@ -24,6 +24,7 @@ from alphatriangle.data.replica.records import (
 
 LAYOUT = Layout("a run")
 SHA = "ab" * 32
+XXH3 = "cd" * 16
 epochs = st.integers(1, 10**8)
 numbers = st.integers(1, 10**14)
 shas = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -61,8 +62,14 @@ def test_other_keys_are_nothing(key: str) -> None:
     assert LAYOUT.parse(key) is None
 
 
-def a_commit(**more: object) -> RemoteCommit:
+def a_commit(version: int = 2, **more: object) -> RemoteCommit:
+    """Of files with a checksum and without, in version 2."""
+    checkpoint = CommittedFile(path="checkpoints/c.pkl", kind="checkpoint", size=3, sha256=SHA)
+    files = [checkpoint]
+    if version == 2:
+        files.append(checkpoint.model_copy(update={"path": "checkpoints/d.pkl", "xxh3": XXH3}))
     commit = Commit(
+        format_version=version,  # type: ignore[arg-type]
         run_name="a run",
         sequence=7,
         global_step=70,
@@ -72,14 +79,15 @@ def a_commit(**more: object) -> RemoteCommit:
         total_simulations_run=2,
         is_best=False,
         metrics={"score": 1.5},
-        files=[CommittedFile(path="checkpoints/c.pkl", kind="checkpoint", size=3, sha256=SHA)],
+        files=files,
     )
     fields: dict[str, object] = {
+        "format_version": version,
         "epoch": 2,
         "number": 3,
         "nonce": "0" * 32,
         "commit": commit,
-        "epochs": [1],
+        "epochs": [1] * len(files),
         "holds": [Held(2, 3, 7, 70, 5, "seal")],
         "dropped": [Dropped(1, 1, 2)],
         **more,
@@ -87,8 +95,9 @@ def a_commit(**more: object) -> RemoteCommit:
     return RemoteCommit(**fields)  # type: ignore[arg-type]
 
 
-def test_a_record_is_read_as_it_was_written() -> None:
-    record, content = sealed(a_commit())
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_record_is_read_as_it_was_written(version: int) -> None:
+    record, content = sealed(a_commit(version))
     found = parse_commit(content, "key", Position(2, 3))
     assert found == record
     assert found.sizes() == {ObjectPlace(1, SHA): 3}
@@ -96,8 +105,25 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert parse(content, "key", Hint) == hint
 
 
-def test_every_change_of_a_record_is_found() -> None:
-    content = sealed(a_commit())[1]
+def test_a_record_of_version_1_is_what_it_was_when_there_was_no_other() -> None:
+    """Packages that know no checksum refuse a field that they do not know."""
+    fields = json.loads(sealed(a_commit(1))[1])
+    assert list(fields["commit"]["files"][0]) == ["path", "kind", "size", "sha256", "first", "end"]
+    assert (fields["format_version"], fields["commit"]["format_version"]) == (1, 1)
+    assert fields["seal"] == "2dc0410f6050d0c08a86d03885b78acc10fcc3ff199a03bbe97509f754085d3a"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_record_is_of_the_version_of_its_commit(version: int) -> None:
+    """So that older packages, which look at the record first, say that it is newer."""
+    fields = json.loads(sealed(a_commit(3 - version))[1]) | {"format_version": version}
+    with pytest.raises(CorruptReplicaError, match=f"its commit has format version {3 - version}"):
+        parse_commit(json.dumps(fields).encode(), "key", Position(2, 3))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_change_of_a_record_is_found(version: int) -> None:
+    content = sealed(a_commit(version))[1]
     for place in range(len(content) - 1):
         changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
         with pytest.raises(DataError):
@@ -153,6 +179,6 @@ def test_what_is_no_record_is_refused(content: bytes, model: type[Hint]) -> None
 
 
 def test_a_newer_version_is_said_to_be_one() -> None:
-    record = {**json.loads(sealed(a_commit())[1]), "format_version": 2}
+    record = {**json.loads(sealed(a_commit())[1]), "format_version": 3}
     with pytest.raises(UnsupportedFormatError, match="use a newer alphatriangle"):
         parse_commit(json.dumps(record).encode(), "key", Position(2, 3))

@@ -31,7 +31,7 @@ def test_retention_cannot_take_what_is_held(machine: Machine) -> None:
         (machine.paths.run / file.path).unlink()
     stored.path.unlink()
     for file in stored.commit.files:
-        assert fs.digest_of(parcel.files[file.sha256]) == (file.size, file.sha256)
+        assert fs.digest_of(parcel.files[file.sha256]).identity == (file.size, file.sha256)
     assert spool.left() == stored.commit
     spool.clear()
     assert list(machine.paths.replica.iterdir()) == []

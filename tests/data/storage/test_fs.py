@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import xxhash
 
 from alphatriangle.data.storage import fs
 
@@ -23,7 +24,8 @@ def test_the_digest_is_of_what_was_written(tmp_path: Path, size: int) -> None:
 
     digest = fs.write_atomically(path, write)
     content = path.read_bytes()
-    assert digest == (size, hashlib.sha256(content).hexdigest())
+    assert digest.identity == (size, hashlib.sha256(content).hexdigest())
+    assert digest.xxh3 == xxhash.xxh3_128_hexdigest(content)
     assert fs.digest_of(path) == digest
 
 
