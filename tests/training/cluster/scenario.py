@@ -1,4 +1,4 @@
-"""A training on a node of a cluster, told by its JSON lines."""
+"""A cluster of three nodes, and trainings on nodes of it, told by their JSON lines."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import json
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.nodes import PORT, Node, until
+from tests.helpers.nodes import PORT, Node, Nodes, until
 from tests.training.command import COMMAND, train_arguments
 
 
 class Training:
     """Started at once; :meth:`stop` asks it to end, :meth:`close` does not ask."""
 
-    def __init__(self, node: Node, head: Node, *more: str, **environment: str) -> None:
+    def __init__(
+        self, node: Node, head: Node, *more: str, folder: str = "first", **environment: str
+    ) -> None:
         self.node = node
-        self.data = node.folder / "data"
-        self.output = node.folder / "output"
+        self.data = node.folder / folder / "data"
+        self.output = node.folder / folder / "output"
+        self.data.mkdir(parents=True)
         arguments = train_arguments(self.data, "--log-format", "json", *more, steps=1_000_000)
         environment = {"RAY_ADDRESS": f"{head.address}:{PORT}", **environment}
         self.process: subprocess.Popen[str] = node.start(
@@ -95,3 +99,38 @@ class Training:
     def log(self) -> str:
         """What the run's log says."""
         return next(Path(self.data).glob("runs/*/logs/train.log")).read_text()
+
+
+class Cluster:
+    """alpha, its head, beta, where training is, and gamma, of two CPUs each."""
+
+    EVERYBODY = {"alpha": 2, "beta": 1, "gamma": 2}  # noqa: RUF012  (workers; a test's constant)
+
+    def __init__(self, machines: Nodes, *more: str) -> None:
+        """``more`` are options of its training."""
+        self.machines = machines
+        self.head = machines.add("alpha")
+        self.head.start_head(2)
+        self._more = more
+        self._training: Training | None = None
+        self._trainings = 0
+
+    def training(self) -> Training:
+        """One that has workers everywhere; what is missing of that is started."""
+        missing = [name for name in self.EVERYBODY if name not in self.machines.alive]
+        self.join(*missing)
+        if self._training is None or self._training.process.poll() is not None:
+            self._trainings += 1
+            folder = f"training-{self._trainings}"
+            beta = self.machines.alive["beta"]
+            self._training = Training(beta, self.head, *self._more, folder=folder)
+        training = self._training
+        training.until(lambda: training.running() == self.EVERYBODY, 120, "five workers")
+        return training
+
+    def join(self, *names: str) -> list[Node]:
+        """Machines of two CPUs, new ones where there are none of these names, become nodes."""
+        nodes = [self.machines.alive.get(n) or self.machines.add(n) for n in names]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda node: node.join(self.head, 2), nodes))
+        return nodes
