@@ -43,6 +43,8 @@ from alphatriangle.training.play.worker import Orders, SelfPlayWorker
 from alphatriangle.utils.errors import NotFiniteError
 
 _HOME_SECONDS: Final = 60.0
+_PORTIONS: Final = 8
+"""A worker is given so large a part of what it may have, at least."""
 _GET_SECONDS: Final = 30.0
 """For what is said to be there."""
 _DEATHS_PER_WORKER: Final = 3
@@ -285,7 +287,10 @@ class WorkerPool:
         return (w for w in [*self.workers.values()] if w.call is None and w.is_running)
 
     def _orders(self, worker: Worker, now: float) -> Orders:
-        given = self._stock.take(self._begin.worker_episodes - len(worker.episodes))
+        room = self._begin.worker_episodes - len(worker.episodes)
+        # Many at a time: games of one worker that have numbers in a row are little to save.
+        is_worth_it = room >= max(self._begin.worker_episodes // _PORTIONS, 1)
+        given = self._stock.take(room if is_worth_it else 0)
         worker.episodes.update(given.all_episodes)
         worker.known_rows |= given.rows
         is_due = now - worker.home_at > _HOME_SECONDS
