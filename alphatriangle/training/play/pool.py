@@ -88,12 +88,18 @@ class WorkerPool:
         reserve = None if self._is_own else begin.reserve
         self._board = StatusBoard(self.workers, roster, reserve, self._began)
         self._head_silent = 0.0
+        self._workers_when_heard = 0
         self._reaper = Reaper()
 
     @property
     def is_busy(self) -> bool:
         """Whether a call is in flight."""
         return any(worker.call is not None for worker in self.workers.values())
+
+    @property
+    def lacks_workers(self) -> bool:
+        """Whether there are fewer than when the head answered last: then others cannot come."""
+        return len(self.workers) < self._workers_when_heard
 
     def take(self, message: NamedTuple) -> None:
         """Carry out a message of training's."""
@@ -127,6 +133,8 @@ class WorkerPool:
 
         now = time.monotonic()
         self._head_silent = head_silent
+        if head_silent < PATIENCE_SECONDS:
+            self._workers_when_heard = len(self.workers)
         for node in self._roster.take(facts, now):
             self._fail_all(node, "its node is gone")
         for node in self._roster.turn(now, head_answers=head_silent < PATIENCE_SECONDS):
