@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 
 from alphatriangle.config import build
+from alphatriangle.data.commits.staging import Staging
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.training.play.ray_play import RayPlay
-from benchmarks.fake_supervisor import GAMES
+from benchmarks.fake_supervisor import GAMES, WARM_UP
 
-_RESULTS_EACH = 1
 _AT_LEAST = 400
 
 
@@ -36,17 +36,28 @@ def _measure(workers: int) -> Iterator[tuple[str, str, str]]:
     try:
         play.wait_until_ready(60)
         play.begin()
+        for _ in range(WARM_UP * workers):
+            play.collect(10_000_000)
         results, spent = 0, 0.0
-        while results < max(_AT_LEAST, workers * _RESULTS_EACH):
+        while results < max(_AT_LEAST, workers):
             begin = time.thread_time()
             results += len(play.collect(10_000_000))
             spent += time.thread_time() - begin
-        begin = time.perf_counter()
-        state = play.state_dict()
-        blocked = time.perf_counter() - begin
+        staging = Staging()
+        for _ in range(2):  # the first save of a run allocates
+            begin = time.perf_counter()
+            staging.begin()
+            state = staging.copy(play.state_dict())
+            staging.finish()
+            blocked = time.perf_counter() - begin
+        begin = time.thread_time()
+        for place, late in staging.late:
+            place.update(late.formed())
+        behind = time.thread_time() - begin
         size = len(pickle.dumps(state, protocol=5))
     finally:
         play.close()
     name = f"{workers} workers of {GAMES} games"
     yield name, f"{spent / results * 1e3:.2f} ms", "main thread's CPU time a result"
     yield name, f"{blocked * 1e3:.1f} ms, {size / 1e6:.2f} MB", "the books of a commit"
+    yield name, f"{behind * 1e3:.0f} ms", "CPU time of a commit's own thread for them"

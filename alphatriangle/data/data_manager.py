@@ -480,6 +480,7 @@ class DataManager:
             best_sequence=self._best_sequence,
             allow_not_finite=allow_not_finite,
             held=frozenset(self.held),
+            late=staging.late,
         )
 
     def mark_best(self, step: int) -> None:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,31 +24,16 @@ import alphatriangle
 PORT = 6379
 PACKAGE = Path(alphatriangle.__file__).parent
 _RAY_FILES = Path("/tmp/ray")
+_OF_THE_TESTS = ("RAY_", "ALPHATRIANGLE_", "MLFLOW_", "PYTEST_", "PYTHONBREAKPOINT")
 
 
 def why_not() -> str | None:
     """Why there can be no such nodes here; None where there can."""
     if missing := [t for t in ("unshare", "nsenter", "ip", "mount") if shutil.which(t) is None]:
         return f"needs {', '.join(missing)} (packages util-linux and iproute2)"
-    made = subprocess.run(
-        [
-            "unshare",
-            "-n",
-            "-m",
-            "-u",
-            "-p",
-            "-f",
-            "--kill-child",
-            "ip",
-            "link",
-            "add",
-            "type",
-            "veth",
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    flags = ["-n", "-m", "-u", "-p", "-f", "--kill-child"]
+    link = ["ip", "link", "add", "type", "veth"]
+    made = subprocess.run(["unshare", *flags, *link], check=False, capture_output=True, text=True)
     return None if made.returncode == 0 else f"needs root and namespaces: {made.stderr.strip()}"
 
 
@@ -63,17 +47,23 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 class _Holder:
-    """A process in whose namespaces others run; they end with it."""
+    """A process in whose namespaces others run; they end with it, and it ends with this process,
+    however that ends: its standard input is a pipe from here."""
 
     def __init__(self, *flags: str) -> None:
-        command = ["unshare", *flags, "-f", "--kill-child", "sleep", "infinity"]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        self.pid = int(
-            until(lambda: children.read_text().split(), 10, "a process to hold on to")[0]
+        # It says so when it is in its namespaces.
+        hold = ["sh", "-c", "echo here; exec cat > /dev/null"]
+        self._process = subprocess.Popen(
+            ["unshare", *flags, "-f", "--kill-child", *hold],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-        # It is in its namespaces as soon as it has become what it is to be.
-        until(lambda: b"infinity" in Path(f"/proc/{self.pid}/cmdline").read_bytes(), 10, "sleep")
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        assert said == b"here\n", self._process.communicate()[1].decode()
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        self.pid = int(children.read_text())
 
     def enter(self, *command: str) -> list[str]:
         return ["nsenter", "-t", str(self.pid), "-a", *command]
@@ -89,7 +79,7 @@ class _Holder:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
 
 class Node(_Holder):
@@ -121,13 +111,15 @@ class Node(_Holder):
         switch.run("ip", "link", "set", self._port, "master", "bridge0", "up")
 
     def environ(self, **more: str) -> dict[str, str]:
+        """A machine is told nothing that the process of the tests has been told."""
+        theirs = {k: v for k, v in os.environ.items() if not k.startswith(_OF_THE_TESTS)}
         ours = {
             "PYTHONPATH": str(PACKAGE.parent),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "disabled",
             "PYTHONUNBUFFERED": "1",
         }
-        return {**os.environ, **ours, **self.environment, **more}
+        return {**theirs, **ours, **self.environment, **more}
 
     def ray(self, *arguments: str, check: bool = True) -> str:
         """A command of Ray's on this node."""
@@ -239,11 +231,10 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def nodes() -> Iterator[Nodes]:
-    """Machines until the end of the block."""
-    with tempfile.TemporaryDirectory(prefix="atr-nodes-") as folder:
-        made = Nodes(Path(folder))
-        try:
-            yield made
-        finally:
-            made.close()
+def nodes(folder: Path) -> Iterator[Nodes]:
+    """Machines until the end of the block, or of this process; their files are in ``folder``."""
+    made = Nodes(folder)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -25,6 +25,7 @@ from alphatriangle.data.replay.segments import RowsKind
 from alphatriangle.data.replay.source import CapturedReplay, ReplaySource
 from alphatriangle.data.schemas import CheckpointData
 from alphatriangle.utils.columns import schema_of
+from alphatriangle.utils.late import LateState
 from alphatriangle.utils.types import Episode
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,15 @@ class Capture:
     """Whether weights and optimizer state may hold what is not finite."""
     held: frozenset[int] = frozenset()
     """Steps whose commits retention must leave alone."""
+    late: list[tuple[dict[str, Any], LateState]] = field(default_factory=list)
+    """Empty dictionaries in ``fields``, and what fills each."""
     time: float = field(default_factory=time.time)
     """Seconds since 1970."""
+
+    def form(self) -> None:
+        """Bring into its last form what the training thread had no time for."""
+        for place, state in self.late:
+            place.update(state.formed())
 
     def checkpoint(self) -> CheckpointData:
         """The record, built and validated behind the training thread.
@@ -69,6 +77,7 @@ class Capture:
         Raises:
             pydantic.ValidationError: something that was given to be saved has a wrong type.
         """
+        self.form()
         created = datetime.fromtimestamp(self.time, UTC)
         return CheckpointData(
             global_step=self.global_step,

@@ -17,6 +17,7 @@ from alphatriangle.data import state_types
 from alphatriangle.utils.columns import Columns
 from alphatriangle.utils.flat import FlatState
 from alphatriangle.utils.frozen import FrozenState
+from alphatriangle.utils.late import LateState
 
 # Memory is used again while it is at most so many times what is needed, or so many bytes.
 _SPARE = 4
@@ -47,6 +48,12 @@ class Staging:
         # Of each flat state: itself, the memory it is copied to, and its structure on that.
         self._flats: list[tuple[FlatState, list[torch.Tensor], dict[Any, Any]]] = []
         self._next_flat = 0
+        self._late: list[tuple[dict[str, Any], LateState]] = []
+
+    @property
+    def late(self) -> list[tuple[dict[str, Any], LateState]]:
+        """Of this capture: empty dictionaries in the copies, each with what is to fill it."""
+        return self._late
 
     @property
     def nbytes(self) -> int:
@@ -58,6 +65,7 @@ class Staging:
         self._next_array = self._next_flat = 0
         self._sources = []
         self._array_bytes = self._kept_bytes = 0
+        self._late = []
         self._places.clear()
         self._copies.clear()
 
@@ -90,6 +98,10 @@ class Staging:
         if kind is FrozenState:
             self._kept_bytes += value.nbytes
             return dict(value)
+        if kind is LateState:
+            place: dict[str, Any] = {}
+            self._late.append((place, LateState(self._copy(value.now), value.form)))
+            return place
         if id(value) not in self._copies:
             self._copies[id(value)] = (value, self._copy_of_other(kind, value))
         return self._copies[id(value)][1]

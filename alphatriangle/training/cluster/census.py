@@ -5,9 +5,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from alphatriangle.training.cluster import ray_session
+
 _SECONDS: Final = 1.0
+_STALE_SECONDS: Final = 30.0
+"""A head that answers nothing while its port has taken connections for so long has forgotten ours.
+After a link was down for a minute TCP may itself need half a minute to try again."""
 
 
 class NodeFacts(NamedTuple):
@@ -70,13 +76,24 @@ def own_node() -> str | None:
 class Census:
     """The newest answer, and its age."""
 
-    def __init__(self) -> None:
-        """Begin to ask."""
+    def __init__(
+        self,
+        address: str,
+        ask: Callable[[], dict[str, NodeFacts]] = look,
+        stale_seconds: float = _STALE_SECONDS,
+    ) -> None:
+        """Begin to ask the head of the cluster at ``address``."""
         self.nodes: dict[str, NodeFacts] = {}
+        self.lost: str | None = None
+        """Why there will be no more answers, where that is known: who asks has to join again."""
+        self._address = address
+        self._look = ask
+        self._stale_seconds = stale_seconds
         self._answered = time.monotonic()
         self._end = threading.Event()
         self.error: Exception | None = None
         threading.Thread(target=self._ask, name="census", daemon=True).start()
+        threading.Thread(target=self._watch, name="census watch", daemon=True).start()
 
     @property
     def silent_seconds(self) -> float:
@@ -90,9 +107,30 @@ class Census:
     def _ask(self) -> None:
         while True:
             try:
-                self.nodes = look()
+                self.nodes = self._look()
                 self._answered = time.monotonic()
             except Exception as e:  # noqa: BLE001  (a head that does not answer: see silent_seconds)
                 self.error = e
             if self._end.wait(_SECONDS):
                 return
+
+    def _watch(self) -> None:
+        """A link that was down may leave a call of Ray's waiting for ever, the link long up."""
+        since: float | None = None  # it can be reached and does not answer
+        while not self._end.wait(_SECONDS):
+            if self.silent_seconds < 2 * _SECONDS or not self._is_reachable():
+                since = self.lost = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since > self._stale_seconds:
+                self.lost = (
+                    f"its head at {self._address} can be reached and has not answered "
+                    f"for {self.silent_seconds:.0f} s"
+                )
+
+    def _is_reachable(self) -> bool:
+        try:
+            ray_session.probe(self._address)
+        except ray_session.NoRayError:
+            return False
+        return True

@@ -33,6 +33,7 @@ _OBJECT_STORE_BYTES: Final = 512 << 20
 _PROBE_SECONDS: Final = 5.0
 # A folder this old whose lock is free was left by a process that is dead, not one that is starting.
 _STALE_SECONDS: Final = 60.0
+_SET_BY_RAY: Final = {"PYTHONBREAKPOINT"}
 
 
 class NoRayError(RuntimeError):
@@ -97,6 +98,23 @@ def _connect(host: str, port: int) -> None:
 
 
 @contextlib.contextmanager
+def _environment_of_ray() -> Iterator[None]:
+    """What Ray is told through this process's environment ends with the block: later processes of
+    this one are told something else."""
+
+    def told() -> dict[str, str]:
+        return {k: v for k, v in os.environ.items() if k.startswith("RAY_") or k in _SET_BY_RAY}
+
+    before = told()
+    try:
+        yield
+    finally:
+        for name in told():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
 def cluster(address: str, *, package: str | None = None) -> Iterator[None]:
     """Within it, this process is connected to the Ray at ``address``.
 
@@ -106,31 +124,26 @@ def cluster(address: str, *, package: str | None = None) -> Iterator[None]:
         NoRayError: nobody answers there, or not as this version of Ray does.
     """
     loopback = address != "auto" and probe(address)
-    try:
-        import_ray(loopback=loopback)
-        import ray
+    with _environment_of_ray():
+        try:
+            import_ray(loopback=loopback)
+            import ray
 
-        travels = {} if package is None else {"runtime_env": {"py_modules": [package]}}
-        ray.init(
-            address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            configure_logging=False,
-            **travels,
-        )
-    except (Exception, SystemExit) as e:
-        # Ray raises bare exceptions here and, of its own, some that are no RayError.
-        token = ""
-        if "InvalidAuthToken" in f"{e} {e.__cause__}":
-            token = " (it wants its token: RAY_AUTH_MODE=token, and ~/.ray/auth_token from there)"
-        raise NoRayError(
-            f"the Ray at {address!r}, which RAY_ADDRESS names, cannot be joined: {_said(e)}{token};"
-            " unset RAY_ADDRESS to use this machine alone, or --workers 0 to do without Ray"
-        ) from e
-    try:
-        yield
-    finally:
-        ray.shutdown()
+            travels = {} if package is None else {"runtime_env": {"py_modules": [package]}}
+            ray.init(
+                address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=False,
+                **travels,
+            )
+        except (Exception, SystemExit) as e:
+            # Ray raises bare exceptions here and, of its own, some that are no RayError.
+            raise NoRayError(_not_joined(address, e)) from e
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -140,9 +153,9 @@ def own_ray(cpus: int) -> Iterator[None]:
     Raises:
         NoRayError: it cannot be started.
     """
-    # A Redis that other Rays use is no place for this one's state.
-    os.environ.pop("RAY_REDIS_ADDRESS", None)
-    with private_folder(_temporary_folders()) as folder:
+    with _environment_of_ray(), private_folder(_temporary_folders()) as folder:
+        # A Redis that other Rays use is no place for this one's state.
+        os.environ.pop("RAY_REDIS_ADDRESS", None)
         _use_token()
         try:
             import_ray(loopback=True)
@@ -168,6 +181,16 @@ def own_ray(cpus: int) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _not_joined(address: str, error: BaseException) -> str:
+    token = ""
+    if "InvalidAuthToken" in f"{error} {error.__cause__}":
+        token = " (it wants its token: RAY_AUTH_MODE=token, and ~/.ray/auth_token from there)"
+    return (
+        f"the Ray at {address!r}, which RAY_ADDRESS names, cannot be joined: {_said(error)}{token};"
+        " unset RAY_ADDRESS to use this machine alone, or --workers 0 to do without Ray"
+    )
 
 
 def dead_processes() -> list[str]:

@@ -19,6 +19,9 @@ State = Literal["joining", "ready", "refused", "silent", "left out"]
 
 _BEAT_SECONDS: Final = 4.0
 _SILENT_SECONDS: Final = 14.0
+_RETURN_SECONDS: Final = 28.0
+"""After our own link was down nobody is called silent for so long: TCP waits before it tries again,
+for some nodes longer than for others."""
 _SLOW_SECONDS: Final = 10.0
 """Whoever joins has something to say after so long; before, nobody wonders."""
 _HELLO_SECONDS: Final = 60.0
@@ -79,6 +82,7 @@ class Roster:
         self._read_kernels = read_kernels
         self._kernels: KernelFiles | None = None
         self._gives_kernels = False
+        self._cut_off_at = float("-inf")
         self.nodes: dict[str, Node] = {}
 
     def take(self, facts: Mapping[str, NodeFacts], now: float) -> list[Node]:
@@ -145,7 +149,9 @@ class Roster:
             self._move_on(node, now)
         late = [n for n in self.nodes.values() if n.beat is not None and n.state == "ready"]
         late = [node for node in late if now - node.beat_at > _SILENT_SECONDS]
-        if late and not self._is_cut_off(late, head_answers=head_answers):
+        if late and self._is_cut_off(late, head_answers=head_answers):
+            self._cut_off_at = now
+        elif late and now - self._cut_off_at > _RETURN_SECONDS:
             for node in late:
                 self._set(node, "silent", f"it has not answered for {_SILENT_SECONDS:.0f} s", now)
             return late

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alphatriangle.training.play.episode_codec import decode
+from alphatriangle.utils.late import LateState
+
 
 class OpenEpisodes:
     """Episodes that have been given out and are not finished, and the rows that each has handed
@@ -60,22 +63,25 @@ class OpenEpisodes:
         return np.stack([which + self._first, self._rows[which].astype(np.int64)], axis=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, in little room and soon: a save waits for it."""
+        """All of it, soon: a save waits for it, and not for ``episode_codec.encode``."""
         which = np.flatnonzero(self._open)
         begin, end = (int(which[0]), int(which[-1]) + 1) if len(which) else (0, 0)
         rows = self._rows[begin:end]
-        counts = rows[rows > 0]
-        small = counts.max(initial=0) < 256
         return {
             "first": self._first + begin,
             "count": end - begin,
             "open": np.packbits(self._open[begin:end]),
             "has_rows": np.packbits(rows > 0),
-            "rows": counts.astype(np.uint8) if small else counts,
+            "rows": rows[rows > 0],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned, encoded or not.
+
+        Raises:
+            ValueError: it is not that.
+        """
+        state = decode(state)
         count, self._first = int(state["count"]), int(state["first"])
         self._open = np.unpackbits(state["open"], count=count).astype(np.bool_)
         self._rows = np.zeros(count, np.uint16)
@@ -104,11 +110,16 @@ def open_episodes(state: dict[str, Any]) -> tuple[npt.NDArray[np.int64], dict[in
     """Of a saved state of self-play: the unfinished episodes, and rows that some have handed out.
 
     States of older versions have a list of numbers only.
+
+    Raises:
+        ValueError: it is no such state.
     """
     if "open" not in state:
         return np.asarray(state["unfinished"], np.int64), {}
+    books = state["open"]
     episodes = OpenEpisodes()
-    episodes.load_state_dict(state["open"])
+    # One that has not been saved has not got its last form.
+    episodes.load_state_dict(books.formed() if isinstance(books, LateState) else books)
     rows = dict(episodes.rows().tolist())
     return np.union1d(episodes.numbers(), np.asarray(state["unfinished"], np.int64)), rows
 

@@ -9,7 +9,6 @@ import contextlib
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -38,19 +37,19 @@ from alphatriangle.training.play.messages import (
     Status,
     Weights,
 )
+from alphatriangle.training.play.status_board import PATIENCE_SECONDS, StatusBoard, named
 from alphatriangle.training.play.stock import Stock
 from alphatriangle.training.play.worker import Orders, SelfPlayWorker
 from alphatriangle.utils.errors import NotFiniteError
 
 _HOME_SECONDS: Final = 60.0
+_PORTIONS: Final = 8
+"""A worker is given so large a part of what it may have, at least."""
 _GET_SECONDS: Final = 30.0
 """For what is said to be there."""
 _DEATHS_PER_WORKER: Final = 3
 _ERRORS_IN_A_ROW: Final = 3
-_PATIENCE_SECONDS: Final = 8.0
-"""Before something that is missing is called a problem."""
 _REFUSED_SECONDS: Final = 20.0
-_SPEED_SECONDS: Final = 15.0
 _WEIGHTS_BYTES_PER_SECOND: Final = 200e6
 """What a cluster's copies of the weights may take of this machine's network."""
 
@@ -86,14 +85,21 @@ class WorkerPool:
         self._seat: Any = None
         self._seat_call: Any = None
         self._began = self._well_at = time.monotonic()
-        self._speed: deque[tuple[float, int]] = deque([(self._began, 0)])
+        reserve = None if self._is_own else begin.reserve
+        self._board = StatusBoard(self.workers, roster, reserve, self._began)
         self._head_silent = 0.0
+        self._workers_when_heard = 0
         self._reaper = Reaper()
 
     @property
     def is_busy(self) -> bool:
         """Whether a call is in flight."""
         return any(worker.call is not None for worker in self.workers.values())
+
+    @property
+    def lacks_workers(self) -> bool:
+        """Whether there are fewer than when the head answered last: then others cannot come."""
+        return len(self.workers) < self._workers_when_heard
 
     def take(self, message: NamedTuple) -> None:
         """Carry out a message of training's."""
@@ -127,9 +133,11 @@ class WorkerPool:
 
         now = time.monotonic()
         self._head_silent = head_silent
+        if head_silent < PATIENCE_SECONDS:
+            self._workers_when_heard = len(self.workers)
         for node in self._roster.take(facts, now):
             self._fail_all(node, "its node is gone")
-        for node in self._roster.turn(now, head_answers=head_silent < _PATIENCE_SECONDS):
+        for node in self._roster.turn(now, head_answers=head_silent < PATIENCE_SECONDS):
             self._fail_all(node, f"its node is silent: {node.reason}")
         self._place(now)
         self._launch(now)
@@ -228,7 +236,7 @@ class WorkerPool:
         spots = self._spots()
         begin = self._begin
         self._wanted = wanted_workers(spots, begin.workers, begin.least, begin.most)
-        if now >= self._not_before and self._head_silent < _PATIENCE_SECONDS:
+        if now >= self._not_before and self._head_silent < PATIENCE_SECONDS:
             for node in places(spots, self._wanted):
                 self._start(node, now)
         running = sum(w.is_running for w in self.workers.values())
@@ -259,7 +267,7 @@ class WorkerPool:
         refused = [n for n in nodes if n.state == "refused" and n.reason]
         if nodes and len(refused) == len(nodes) and now - self._began > _REFUSED_SECONDS:
             raise WorkersFailedInARowError(
-                f"no node is fit for self-play: {'; '.join(_named(n) for n in refused)}"
+                f"no node is fit for self-play: {'; '.join(named(n) for n in refused)}"
             )
 
     # What they are given
@@ -285,7 +293,10 @@ class WorkerPool:
         return (w for w in [*self.workers.values()] if w.call is None and w.is_running)
 
     def _orders(self, worker: Worker, now: float) -> Orders:
-        given = self._stock.take(self._begin.worker_episodes - len(worker.episodes))
+        room = self._begin.worker_episodes - len(worker.episodes)
+        # Many at a time: games of one worker that have numbers in a row are little to save.
+        is_worth_it = room >= max(self._begin.worker_episodes // _PORTIONS, 1)
+        given = self._stock.take(room if is_worth_it else 0)
         worker.episodes.update(given.all_episodes)
         worker.known_rows |= given.rows
         is_due = now - worker.home_at > _HOME_SECONDS
@@ -356,77 +367,15 @@ class WorkerPool:
         del self.workers[worker.index]
         self._stock.put(sorted(worker.episodes), worker.rows())
 
-    # What there is to say of them
-
     def status(self) -> Status:
         """The facts of the moment."""
-        now = time.monotonic()
-        workers = self.workers.values()
-        running = sum(w.is_running for w in workers)
-        nodes = []
-        for node in self._roster.nodes.values():
-            there = [w for w in workers if w.node == node.id]
-            nodes.append(
-                {
-                    "name": node.facts.name,
-                    "state": "leaving" if node.facts.is_draining else node.state,
-                    "reason": node.reason or None,
-                    "cpus": node.facts.cpus,
-                    "running": sum(w.is_running for w in there),
-                    "pending": sum(not w.is_running for w in there),
-                    "arithmetic": next((w.arithmetic for w in there if w.is_running), None),
-                }
-            )
-        own = self._roster.own_node
-        ages = [now - w.weights_at for w in workers if w.weights_at is not None]
-        is_playing = any(w.call is not None and w.kind == "play" for w in workers)
-        return Status(
+        return self._board.status(
+            time.monotonic(),
             wanted=self._wanted,
-            running=running,
-            pending=len(workers) - running,
-            nodes=nodes,
-            own_workers=None if own is None else sum(w.node == own for w in workers),
-            weights_age=max(ages, default=None),
-            rows_per_second=self._rows_per_second(now),
-            waits_for="rows" if is_playing else "training" if running else "workers",
-            problem=self._problem(now, running),
+            well_at=self._well_at,
+            rows_played=self._rows_played,
             head_silent=self._head_silent,
         )
 
-    def _rows_per_second(self, now: float) -> float:
-        self._speed.append((now, self._rows_played))
-        while now - self._speed[0][0] > _SPEED_SECONDS and len(self._speed) > 2:
-            self._speed.popleft()
-        (began, before), (ended, after) = self._speed[0], self._speed[-1]
-        return (after - before) / (ended - began) if ended > began else 0.0
-
-    def _problem(self, now: float, running: int) -> str | None:
-        """What the person should know; None when all is well or will be in a moment."""
-        if self._head_silent > _PATIENCE_SECONDS:
-            return f"the cluster's head has not answered for {self._head_silent:.0f} s"
-        nodes = [n for n in self._roster.nodes.values() if n.reason]
-        parts = [_named(n) for n in nodes]
-        if now - self._well_at > _PATIENCE_SECONDS and running < self._wanted:
-            pending = len(self.workers) - running
-            missing = self._wanted - running - pending
-            if missing > 0:
-                parts.insert(0, f"{missing} of {self._wanted} workers find no free CPU")
-                parts += [self._use_of(n) for n in self._roster.nodes.values() if not n.reason]
-            elif now - self._well_at > 3 * _PATIENCE_SECONDS:
-                parts.insert(0, f"{pending} of {self._wanted} workers have not started yet")
-        return "; ".join(parts) or None
-
-    def _use_of(self, node: Node) -> str:
-        """Who has the CPUs of a node."""
-        ours = sum(w.node == node.id for w in self.workers.values())
-        text = f"{node.facts.name}: {ours} of {node.facts.cpus:.0f} CPUs have workers"
-        if node.id == self._roster.own_node and not self._is_own:
-            return f"{text}, {self._begin.reserve} belong to training"
-        return text
-
     def _name(self, node: str) -> str:
         return self._roster.nodes[node].facts.name if node in self._roster.nodes else "a lost node"
-
-
-def _named(node: Node) -> str:
-    return f"{node.facts.name} is {node.state}: {node.reason}"

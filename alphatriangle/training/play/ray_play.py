@@ -17,6 +17,7 @@ from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import PlayResult
 from alphatriangle.rl.games import unpack_games
+from alphatriangle.training.play.episode_codec import encode
 from alphatriangle.training.play.episodes import GamesAtHome, OpenEpisodes, open_episodes
 from alphatriangle.training.play.messages import (
     AtHome,
@@ -37,6 +38,7 @@ from alphatriangle.training.play.source import Ledger, sorted_episodes
 from alphatriangle.training.play.supervisor_link import SUPERVISOR, SupervisorLink
 from alphatriangle.training.play.worker import pickle_weights
 from alphatriangle.utils.errors import EvaluationNotFiniteError
+from alphatriangle.utils.late import LateState
 
 logger = logging.getLogger(__name__)
 
@@ -364,7 +366,7 @@ class RayPlay:
         return {
             "next_episode": self._ledger.next_episode,
             "unfinished": sorted_episodes(self._ledger.returned),
-            "open": self._open.state_dict(),
+            "open": LateState(self._open.state_dict(), encode),
             "games": {"packed": games} if games and fits else None,
         }
 

@@ -44,18 +44,21 @@ from alphatriangle.utils.kernel_files import kernels_here
 _TURN_SECONDS: Final = 0.1
 _STATUS_SECONDS: Final = 1.0
 _LEAVE_SECONDS: Final = 10.0
+_HEAD_SECONDS: Final = 300.0
+"""So long without a word of the head while nobody is missing: nodes may have joined."""
 
 Say = Callable[[NamedTuple], None]
 
 
 class RayLostError(RuntimeError):
-    """A process of our own Ray has ended."""
+    """A process of our own Ray has ended, or a cluster's head does not answer us any more."""
 
 
 class _OwnRay:
     """Who is in a Ray of our own: this machine, and it stays."""
 
     silent_seconds = 0.0
+    lost = None
 
     def __init__(self) -> None:
         self.nodes: Mapping[str, NodeFacts] = look()
@@ -75,7 +78,7 @@ def _serve(begin: Begin, inbox: queue.SimpleQueue[Any], say: Say) -> None:
         is_own = begin.address is None
         roster = Roster(identity.here(), own_node(), is_trusted=is_own, read_kernels=kernels_here)
         pool = WorkerPool(begin, say, roster)
-        census = _OwnRay() if is_own else Census()
+        census = _OwnRay() if begin.address is None else Census(begin.address)
         with contextlib.closing(census):
             say(Ready())
             _turn_and_turn(pool, census, inbox, say)
@@ -98,6 +101,10 @@ def _turn_and_turn(
         if time.monotonic() - spoken > _STATUS_SECONDS:
             spoken = time.monotonic()
             say(pool.status())
+            # Whoever plays plays on meanwhile, and training with them.
+            can_wait = not pool.lacks_workers and census.silent_seconds < _HEAD_SECONDS
+            if census.lost is not None and not can_wait:
+                raise RayLostError(census.lost)
             if dead := ray_session.dead_processes():
                 raise RayLostError(f"{', '.join(dead)} ended")
 

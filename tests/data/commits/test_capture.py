@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from alphatriangle.data.commits.capture import stats_state
+from alphatriangle.data.commits.capture import Capture, stats_state
 from alphatriangle.data.commits.digest import value_digest
 from alphatriangle.data.commits.staging import Staging
 from alphatriangle.utils.frozen import FrozenState
+from alphatriangle.utils.late import LateState
 from alphatriangle.utils.types import Rows
 from tests.features.test_encoder import assert_same_rows, random_rows
 
@@ -104,6 +105,24 @@ def test_what_never_changes_is_kept_and_not_copied() -> None:
     assert value_digest(captured["tables"]) == value_digest(dict(tables))
     capture(staging, {"more": torch.ones(3)})
     assert staging.nbytes == 12
+
+
+def test_what_takes_time_is_done_behind_the_training_thread() -> None:
+    """Of a copy of what was known, and with the same memory for every save."""
+    known = np.arange(5)
+    staging = Staging()
+    for more in (0, 7):
+        known[0] = more
+        captured = capture(staging, {"late": LateState({"a": known}, doubled), "now": known})
+        known[:] += 1
+        cut = Capture(1, {"components": captured}, None, [], late=staging.late)
+        assert captured["late"] == {}
+        cut.form()
+        assert captured["late"]["twice"].tolist() == [2 * n for n in captured["now"].tolist()]
+
+
+def doubled(state: dict[str, Any]) -> dict[str, Any]:
+    return {"twice": state["a"] * 2}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -19,6 +19,7 @@ from tests.training.command import alphatriangle as run
 
 
 def test_a_cluster_says_what_it_is() -> None:
+    before = dict(os.environ)
     with own_ray(3):
         address = ray.get_runtime_context().gcs_address
         result = run("cluster", "check", "--json", env={**os.environ, "RAY_ADDRESS": address})
@@ -33,6 +34,7 @@ def test_a_cluster_says_what_it_is() -> None:
         text = run("cluster", "check", "--address", address).stdout
         assert "3 of 3" in text
         assert "yes" in text
+    assert dict(os.environ) == before, "what comes after is told nothing of it"
 
 
 def test_nobody_is_there() -> None:

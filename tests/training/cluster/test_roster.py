@@ -52,7 +52,10 @@ def test_the_heads_answer_says_that_it_is_not_us() -> None:
     made = roster("a", "head", head="head")
     answers(made, OWN, at=130.0)
     assert made.turn(131.0, head_answers=False) == []
-    gone = made.turn(131.0, head_answers=True)
+    # Our link may have come back this moment, and be tried again for some later than for others.
+    assert made.turn(131.1, head_answers=True) == []
+    answers(made, OWN, at=158.0)
+    gone = made.turn(159.1, head_answers=True)
     assert {node.id for node in gone} == {"a", "head"}
 
 

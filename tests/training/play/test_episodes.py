@@ -44,7 +44,7 @@ def test_the_books_are_a_set_and_a_map(actions: list[tuple[str, list[int], int]]
             assert dict(copy.rows().tolist()) == {e: n for e, n in model.items() if n}
 
 
-def test_a_thousand_workers_of_512_games_cost_little() -> None:
+def test_a_thousand_workers_of_512_games_keep_a_save_waiting_for_milliseconds() -> None:
     """Of the two episodes and a half that a worker has for each game, every tenth has finished."""
     out = 1000 * 512 * 5 // 2
     books = OpenEpisodes()
@@ -54,9 +54,8 @@ def test_a_thousand_workers_of_512_games_cost_little() -> None:
     books.set_rows(np.stack([begun, rng.integers(1, 60, len(begun))], axis=1))
     books.close(rng.choice(out, out // 10, replace=False).tolist())
     begin = time.process_time()
-    state = books.state_dict()
+    books.state_dict()
     assert time.process_time() - begin < 0.1
-    assert len(pickle.dumps(state)) < 900_000
 
 
 def test_states_of_before_are_read() -> None:
