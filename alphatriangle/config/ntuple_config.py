@@ -35,7 +35,7 @@ class NTupleConfig(Section):
     play_leaves: Live[NTuple[int]] = Field(default=0, ge=0, le=1024)
     """Boards after the deal that are judged over the chance of the next one; 0: as many as pay for
     so many simulations."""
-    play_simulations: Live[NTuple[int]] = Field(default=64, ge=0, le=10_000_000)
+    play_simulations: Live[NTuple[int]] = Field(default=128, ge=0, le=10_000_000)
     """Next deals that are tried for that, a deal, for all of these boards together; 0 judges none.
     More is stronger, and takes longer. From 300 on two deals in a row are tried."""
     play_inner_width: Live[NTuple[int]] = Field(default=2, ge=1, le=128)

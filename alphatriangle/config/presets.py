@@ -9,13 +9,13 @@ from alphatriangle.config.config import ConfigError, Layer
 
 PRESETS: Final[dict[str, Layer]] = {
     "quick": {
-        "train": {"max_steps": 160, "buffer_capacity": 50_000},
+        "train": {"max_steps": 320, "buffer_capacity": 50_000},
         "model": {"kind": "ntuple"},
         "env": {"max_moves_per_episode": 30_000},
-        "persistence": {"save_freq_steps": 40},
+        "persistence": {"save_freq_steps": 80},
         "stats": {
             "log_freq_steps": 5,
-            "gate_freq_steps": 80,
+            "gate_freq_steps": 160,
             "gate_games": 32,
             "gate_simulations": 0,
         },
