@@ -76,7 +76,7 @@ def evaluate(
     Examples:
 
       alphatriangle eval
-      alphatriangle eval first --against beam128 --games 500 --simulations 64 --plot scores.png
+      alphatriangle eval first --against beam128 --games 500 --simulations 300 --plot scores.png
 
     Exit codes: 0 done; 1 the network's answers are not finite; 2 bad input.
     """

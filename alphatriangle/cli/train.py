@@ -284,7 +284,7 @@ def _print_outcome(console: Console, outcome: Any, data_dir: str) -> None:
         ["runs", "show", name],
         ["watch", name, "--game", "best"],
         ["report", name],
-        ["eval", name, "--simulations", "64"],
+        ["eval", name],
         ["ui", "tensorboard"],
     ):
         say(f"  {command(*words, *where)}")

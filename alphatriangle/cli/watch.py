@@ -75,7 +75,7 @@ def watch(
     Examples:
 
       alphatriangle watch first --game latest
-      alphatriangle watch first --game new --simulations 64
+      alphatriangle watch first --game new --simulations 500
       alphatriangle watch --html best.html
       alphatriangle watch --games games.arrow --game 17 --delay 1
 
