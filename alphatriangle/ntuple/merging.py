@@ -44,7 +44,7 @@ def merge(
         touched, weight, error, size = 0.0, 0.0, 0.0, 0.0
         for c in range(len(copies)):
             more = copies[c, i, ABSOLUTE] - absolute[i]
-            if more > 0.0:
+            if not more <= 0.0:  # what is not a number has to be seen, too
                 touched += 1.0
                 weight += copies[c, i, WEIGHT] - weights[i]
                 error += copies[c, i, ERRORS] - errors[i]

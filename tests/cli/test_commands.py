@@ -47,7 +47,7 @@ BAD_INPUT = {
     "an unknown section": (["--set", "trian.seed=5"], "did you mean 'train'"),
     "no key at all": (["--set", "seed"], "section.field=value"),
     "settings that contradict": (
-        ["--set", "train.batch_size=5000000"],
+        ["--preset", "convolutional-quick", "--set", "train.batch_size=5000000"],
         "batch_size 5000000 exceeds buffer_capacity",
     ),
     "an unknown preset": (["--preset", "quikc"], "unknown preset 'quikc'"),
@@ -174,8 +174,9 @@ def test_eval_plays_the_run_against_others(trained: Path) -> None:
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     players = {p["player"]: p for p in report["players"]}
-    assert set(players) == {"random", "greedy", "mobility", "beam", "r (step 6)"}
-    assert set(report["ahead"]) == {"random", "greedy", "mobility", "beam"}
+    others = {"random", "greedy", "mobility", "beam", "planner"}
+    assert set(players) == others | {"r (step 6)"}
+    assert set(report["ahead"]) == others
     gap = report["ahead"]["beam"]
     expected = players["r (step 6)"]["mean"] - players["beam"]["mean"]
     assert gap["mean"] == pytest.approx(expected)

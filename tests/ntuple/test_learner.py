@@ -163,6 +163,16 @@ def test_copies_are_added_up_but_a_weight_moves_no_further_than_two_of_them(
     assert found == pytest.approx(expected.tolist(), rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.parametrize("column", range(3))
+def test_what_is_not_a_number_in_one_copy_is_in_the_tables(column: int) -> None:
+    """Dropped, a training that diverges would go on as if nothing were wrong."""
+    copies = np.ones((3, 2, 3), np.float32)
+    copies[1, 0, 2] += 1.0
+    copies[1, 0, column] = np.nan
+    merged = merge(*np.ones((3, 2), np.float32), copies)
+    assert np.isnan(merged[column]).tolist() == [True, False]
+
+
 def test_copies_are_put_together_as_they_learned() -> None:
     """A round of three copies is the merge of what each of them does alone."""
     made = learner(copies=3)

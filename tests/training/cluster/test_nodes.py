@@ -24,6 +24,8 @@ from tests.training.cluster.scenario import Cluster, Training
 from tests.training.command import alphatriangle
 
 REASON = why_not()
+if REASON is None and not os.environ.get("ALPHATRIANGLE_SOAK"):
+    REASON = "takes minutes: in the long form alone (make soak)"
 pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
     pytest.mark.timeout(400),

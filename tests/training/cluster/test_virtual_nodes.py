@@ -5,22 +5,13 @@ that are cut, needs ``test_nodes.py``."""
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.nodes import why_not
 from tests.training.cluster.scenario import Here, Training
-
-REASON = None
-if why_not() is None and not os.environ.get("ALPHATRIANGLE_SOAK"):
-    REASON = (
-        "test_nodes.py shows this with machines of their own; here in the long form (make soak)"
-    )
-pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 
 
 @pytest.fixture
