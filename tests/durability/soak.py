@@ -1,7 +1,7 @@
 """``make soak``: the long form of the proof, the gate on it, the suite with the lowest versions
 that are declared, and the figures at the end.
 
-Writes them to ``soak.json`` too. Takes an hour and a half on two cores.
+Writes them to ``soak.json`` too. Takes several hours on two cores.
 """
 
 from __future__ import annotations
