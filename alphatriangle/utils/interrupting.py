@@ -7,11 +7,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Final, TypeVar
 
 Result = TypeVar("Result")
 
+_LOOK_SECONDS: Final = 0.2
 _left_behind = threading.Event()
 
 
@@ -46,6 +47,9 @@ def interruptible(call: Callable[[], Result]) -> Result:
 
     # As a daemon it does not keep the interpreter alive.
     threading.Thread(target=run, name="request", daemon=True).start()
+    # Again and again: a signal that the system hands to another thread does not wake this one.
+    while not wait((done,), _LOOK_SECONDS).done:
+        pass
     return done.result()
 
 
