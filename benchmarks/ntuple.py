@@ -87,14 +87,12 @@ def play(weights: Any, effort: str, games: int, seed: int) -> dict[str, float]:
     from alphatriangle.ntuple.planner import Effort, play_games
 
     begin = time.process_time()
-    episodes = list(
-        play_games(
-            weights,
-            Effort(*map(int, effort.split(","))),
-            seed=seed,
-            episodes=range(FIRST_TEST, FIRST_TEST + games),
-            max_moves=1_000_000,
-        )
+    episodes = play_games(
+        weights,
+        Effort(*map(int, effort.split(","))),
+        seed=seed,
+        episodes=range(FIRST_TEST, FIRST_TEST + games),
+        max_moves=1_000_000,
     )
     spent = time.process_time() - begin
     scores = np.array([e.score for e in episodes])

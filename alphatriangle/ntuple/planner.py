@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -123,17 +123,21 @@ def play_games(
     episodes: Iterable[int],
     max_moves: int,
     threads: int = 1,
-    between: Callable[[], None] = lambda: None,
-) -> Iterator[Episode]:
+    between: Callable[[int], None] = lambda finished: None,
+) -> list[Episode]:
     """Whole games, ``threads`` at a time, in the order of ``episodes``; see :meth:`Planner.play`.
 
-    ``between`` is called by all threads.
+    ``between`` is called by all threads, with the number of games that are over; what it raises
+    ends the games.
     """
-
     folded = fold(weights)
+    played: list[Episode] = []
 
     def play(episode: int) -> Episode:
-        return Planner(folded, effort, folded=True).play(seed, episode, max_moves, between)
+        planner = Planner(folded, effort, folded=True)
+        return planner.play(seed, episode, max_moves, lambda: between(len(played)))
 
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(play, episodes)
+        for episode in pool.map(play, episodes):
+            played.append(episode)
+    return played

@@ -158,18 +158,15 @@ class PlanningPlayer:
     def play(self, episodes: list[int], seed: int, between: Between) -> list[Episode]:
         """See :meth:`Player.play`."""
         self._check_finite()
-        played: list[Episode] = []
-        for episode in play_games(
+        return play_games(
             self._network.played,
             self._effort,
             seed=seed,
             episodes=episodes,
             max_moves=self._config.env.max_moves_per_episode,
             threads=self._threads,
-            between=lambda: between(len(played)),
-        ):
-            played.append(episode)
-        return played
+            between=between,
+        )
 
     def rank(self, game: GameState) -> tuple[list[RankedMove], float]:
         """The plan's first move comes first; the others by the policy of the tables alone.

@@ -141,11 +141,9 @@ def test_games_are_the_same_whatever_the_number_of_threads(
 ) -> None:
     calls = []
     played = [
-        list(
-            play_games(
-                weights, NARROW, seed=3, episodes=range(100, 106), max_moves=60, threads=threads,
-                between=lambda: calls.append(1),
-            )
+        play_games(
+            weights, NARROW, seed=3, episodes=range(100, 106), max_moves=60, threads=threads,
+            between=calls.append,
         )
         for threads in (1, 3)
     ]  # fmt: skip

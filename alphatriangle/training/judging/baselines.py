@@ -75,7 +75,7 @@ class Baselines:
         for player in BASELINES if self._games else ():
             if player not in self._scores:
                 self._scores[player] = evaluate_baseline(player, self._config, self._games, between)
-        return [self._scores[player] for player in self._scores]
+        return list(self._scores.values())
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

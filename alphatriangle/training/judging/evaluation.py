@@ -150,18 +150,16 @@ def evaluate_baseline(
     """
     limit = config.env.max_moves_per_episode
     if player == PLANNER:
-        finished: list[Episode] = []
-        for episode in play_games(
+        played = play_games(
             hand_made_weights(),
             effort_of(_PLANNED),
             seed=EVALUATION_SEED,
             episodes=range(games),
             max_moves=limit,
             threads=threads or core_count(),
-            between=lambda: between(len(finished)),
-        ):
-            finished.append(episode)
-        return score_of_games(player, finished)
+            between=between,
+        )
+        return score_of_games(player, played)
     results = []
     for number in range(games):
         between(number)
