@@ -114,7 +114,9 @@ def train(
     profile: Annotated[
         bool,
         typer.Option(
-            "--profile", help="Find out where the loop's time goes: shown, and in profile_data/."
+            "--profile",
+            help="Find out where the time of the loop and of a self-play worker goes: shown, and in"
+            " profile_data/.",
         ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and the result.")] = False,

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from alphatriangle.data.commits.digest import state_digest
@@ -31,12 +32,13 @@ from alphatriangle.training.display.display import Display
 from alphatriangle.training.judging.baselines import Baselines
 from alphatriangle.training.judging.evaluation import PlayerScore, evaluate_agent
 from alphatriangle.training.judging.gating import Gating
+from alphatriangle.training.learning.learner import Learner
 from alphatriangle.training.learning.settings import JUDGED, make_network, same_settings
 from alphatriangle.training.loop import TrainingLoop
 from alphatriangle.training.mlflow_description import describe_for_mlflow
 from alphatriangle.training.players import Between
 from alphatriangle.training.process import log_to, threads_put_back
-from alphatriangle.training.profiling import profiled
+from alphatriangle.training.profiling import keep, profiled
 from alphatriangle.training.run_plan import RunPlan
 from alphatriangle.training.way_back import way_back
 from alphatriangle.utils.device import choose_device
@@ -117,7 +119,8 @@ class Watching:
     log_level: str = "info"
     """debug, info, warning or error: from there on what happens goes into ``logs/train.log``."""
     profile: bool = False
-    """Whether to find out where the training thread's time goes; it takes some itself."""
+    """Whether to find out where the time of the training thread goes, and that of one of the
+    workers where there are any; it takes some itself."""
 
 
 def train(
@@ -180,7 +183,9 @@ def _train(
             with stop.at_once(), compiling_beside(plan.config) as wait_for_kernels:
                 state = _load(plan, data, display)
                 at_end.enter_context(log_to(data.paths.logs / "train.log", watching.log_level))
-                loop = _prepare(plan, data, state, display, stop, at_end, wait_for_kernels)
+                loop = _prepare(
+                    plan, data, state, display, stop, watching, at_end, wait_for_kernels
+                )
             outcome = _train_and_report(plan, loop, display, stop, started, watching)
         except NotFiniteError as e:
             logger.error("%s", e)
@@ -250,11 +255,12 @@ def _prepare(
     state: LoadedTrainingState,
     display: Display,
     stop: StopRequest,
+    watching: Watching,
     at_end: contextlib.ExitStack,
     wait_for_kernels: WaitForKernels,
 ) -> TrainingLoop:
     config = plan.config
-    learner = setup.make_learner(config, data, plan.changed)
+    learner = setup.make_learner(config, data, plan.changed, profile=watching.profile)
     at_end.callback(lambda: learner.close(wait=not stop))
     checkpoint = state.checkpoint_data
     step = learner.load(state)
@@ -302,6 +308,12 @@ def _prepare(
     return loop
 
 
+def _keep_worker_profile(folder: Path, learner: Learner, display: Display) -> None:
+    if (content := learner.worker_profile) is not None:
+        display.note("and of a self-play worker:")
+        keep(folder / "worker.prof", content, display.note)
+
+
 def _train_and_report(
     plan: RunPlan,
     loop: TrainingLoop,
@@ -314,8 +326,9 @@ def _train_and_report(
     try:
         with contextlib.ExitStack() as watched:
             if watching.profile:
-                path = parts.data.paths.profile_data / "loop.prof"
-                watched.enter_context(profiled(path, display.note))
+                folder = parts.data.paths.profile_data
+                watched.callback(_keep_worker_profile, folder, parts.learner, display)
+                watched.enter_context(profiled(folder / "loop.prof", display.note))
             with display.training():
                 loop.run()
     finally:

@@ -39,14 +39,18 @@ class Parts:
     global_step: int = 0
 
 
-def make_learner(config: Config, data: DataManager, changed: Container[str]) -> Learner:
+def make_learner(
+    config: Config, data: DataManager, changed: Container[str], *, profile: bool = False
+) -> Learner:
     """Who learns, of the kind that the configuration names.
 
-    ``changed`` are settings that are not those the run had.
+    ``changed`` are settings that are not those the run had. ``profile``: whether one of those who
+    play elsewhere finds out where its time goes.
     """
     if config.model.kind == "ntuple":
         return RoundLearner(config, data.run_info, changed)
-    return BatchLearner(config, data.run_info, changed, data.paths.logs / "ray.log")
+    log = data.paths.logs / "ray.log"
+    return BatchLearner(config, data.run_info, changed, log, profile=profile)
 
 
 def describe_run(plan: RunPlan, info: RunInfo | None, learner: Learner) -> RunInfo:

@@ -55,6 +55,15 @@ def test_a_profile_is_written_and_its_top_is_said_and_nothing_computed_depends_o
     assert plain.state_digest == profiled.state_digest
 
 
+def test_a_profile_of_one_worker_is_written_and_its_top_is_said(tmp_path: Path) -> None:
+    heard = Heard()
+    trained(tmp_path, heard, Watching(profile=True), train={**TINY["train"], "num_workers": 1})
+    path = tmp_path / "runs/one/profile_data/worker.prof"
+    functions = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]
+    assert "self_play.py" in " ".join(file for file, _, _ in functions)
+    assert any(str(path) in line for line in heard.notes)
+
+
 def test_a_profile_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
     trained(tmp_path, Heard(), Watching())
     (tmp_path / "runs/one/profile_data").write_text("in the way")

@@ -53,10 +53,17 @@ class BatchLearner:
     """A step is one batch of the replay; self-play in this process or in Ray workers fills it."""
 
     def __init__(
-        self, config: Config, info: RunInfo | None, changed: Container[str], ray_log: Path
+        self,
+        config: Config,
+        info: RunInfo | None,
+        changed: Container[str],
+        ray_log: Path,
+        *,
+        profile: bool = False,
     ) -> None:
         """``changed`` are settings that are not those the run had; of the others, what was decided
-        at its start is kept (``info``)."""
+        at its start is kept (``info``). ``profile``: whether a worker finds out where its time
+        goes."""
         torch.set_num_threads(thread_count(config, info, changed))
         network = make_network(config, info, changed)
         assert isinstance(network, ConvolutionalNetwork)
@@ -69,6 +76,7 @@ class BatchLearner:
         self._workers = worker_count(config)
         self.exact = self._workers == 0
         self._ray_log = ray_log
+        self._profile = profile
         self._play: PlaySource | None = None
         self._is_ending_a_step = False
 
@@ -109,7 +117,13 @@ class BatchLearner:
             return InProcessPlay(self.network, self._config)
         address = named_address()
         if address is None:
-            return RayPlay(self.network, self._config, self._workers, log=self._ray_log)
+            return RayPlay(
+                self.network,
+                self._config,
+                self._workers,
+                log=self._ray_log,
+                profile=self._profile,
+            )
         is_auto = self._config.train.num_workers < 0
         return RayPlay(
             self.network,
@@ -119,6 +133,7 @@ class BatchLearner:
             reserve=cpus_of_training(self._config),
             log=self._ray_log,
             on_own_workers=self._leave_cores_to,
+            profile=self._profile,
         )
 
     def _leave_cores_to(self, own_workers: int) -> None:
@@ -200,6 +215,11 @@ class BatchLearner:
     def workers(self) -> dict[str, Any] | None:
         """See :attr:`Learner.workers`."""
         return self.play.facts()
+
+    @property
+    def worker_profile(self) -> bytes | None:
+        """See :attr:`Learner.worker_profile`."""
+        return self._play.worker_profile if isinstance(self._play, RayPlay) else None
 
     @property
     def problem(self) -> str | None:

@@ -96,6 +96,11 @@ class Learner(Protocol):
         """How those who play elsewhere are, where there are any."""
 
     @property
+    def worker_profile(self) -> bytes | None:
+        """Where the time of one of them has gone (:mod:`alphatriangle.training.profiling`), where
+        that was asked for."""
+
+    @property
     def problem(self) -> str | None:
         """What the person should know of them; None when all is well."""
 

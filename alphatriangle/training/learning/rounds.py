@@ -181,6 +181,10 @@ class RoundLearner:
         """Nobody plays elsewhere."""
 
     @property
+    def worker_profile(self) -> None:
+        """See :attr:`Learner.worker_profile`: they are threads, in code that no profile sees."""
+
+    @property
     def problem(self) -> None:
         """See :attr:`Learner.problem`: there is nobody who could have any."""
 

@@ -35,6 +35,8 @@ class Begin(NamedTuple):
     """Of a GPU, for each."""
     package: str | None = None
     """Folder of the package that travels to the nodes; None where they have it."""
+    profile: bool = False
+    """Whether one worker finds out where its time goes."""
 
 
 class Weights(NamedTuple):
@@ -97,6 +99,8 @@ class Result(NamedTuple):
     """All of them packed, now and then."""
     games_of: tuple[int, ...] = ()
     """The episodes in them."""
+    profile: bytes | None = None
+    """Where the worker's time has gone so far; of the one that is asked."""
 
 
 class Replaced(NamedTuple):

@@ -204,6 +204,7 @@ class WorkerPool:
                 answer.flying,
                 answer.games,
                 tuple(answer.games_of),
+                answer.profile,
             )
         )
 
@@ -255,10 +256,11 @@ class WorkerPool:
 
     def _start(self, node: str, now: float) -> None:
         index = next(i for i in range(len(self.workers) + 1) if i not in self.workers)
-        options = {"num_cpus": 1, "num_gpus": self._begin.gpu_share}
-        handle = start_actor(
-            SelfPlayWorker, node, self._begin.config, self._begin.device, **options
-        )
+        begin = self._begin
+        # One is enough to see where the time goes.
+        arguments = begin.config, begin.device, begin.profile and index == 0
+        options = {"num_cpus": 1, "num_gpus": begin.gpu_share}
+        handle = start_actor(SelfPlayWorker, node, *arguments, **options)
         self.workers[index] = Worker(index, node, handle, now)
 
     def _check_nodes(self, now: float) -> None:

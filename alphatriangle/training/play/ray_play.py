@@ -72,6 +72,7 @@ class RayPlay:
         reserve: int = 0,
         log: Path = Path(os.devnull),
         on_own_workers: Callable[[int], None] = lambda workers: None,
+        profile: bool = False,
         supervisor: str = SUPERVISOR,
     ) -> None:
         """Begin to start workers; :meth:`wait_until_ready` waits for Ray.
@@ -85,6 +86,7 @@ class RayPlay:
             log: takes what Ray says.
             on_own_workers: told how many workers there are on the node of this process, in a
                 cluster, whenever that changes.
+            profile: whether one worker finds out where its time goes.
             supervisor: the module that looks after the workers.
         """
         self._supervisor = supervisor
@@ -113,6 +115,7 @@ class RayPlay:
             train.worker_device,
             train.worker_gpu_share if train.worker_device != "cpu" else 0.0,
             package if address else None,
+            profile,
         )
         self._on_own_workers = on_own_workers
         self._own_workers: int | None = None
@@ -134,6 +137,8 @@ class RayPlay:
         """Which worker was replaced last, where and why."""
         self.process_ids: dict[int, int] = {}
         """Of the workers that have answered."""
+        self.worker_profile: bytes | None = None
+        """Where the time of the one that is asked has gone, up to its newest result."""
         self.weights_version = -1
         self._weights = b""
         self._link: SupervisorLink | None = None
@@ -278,6 +283,7 @@ class RayPlay:
         self._lost_in_a_row = 0
         self._lost_since = None
         self.process_ids[message.worker] = message.process_id
+        self.worker_profile = message.profile or self.worker_profile
         result: PlayResult = pickle.loads(message.pickled)
         self._rows_taken += len(result.rows)
         finished = [e.episode for e in result.episodes]

@@ -6,6 +6,8 @@ of them.
 
 from __future__ import annotations
 
+import contextlib
+import cProfile
 import os
 import pickle
 from typing import Any, NamedTuple
@@ -44,12 +46,15 @@ class Played(NamedTuple):
     """The episodes in ``games``."""
     pickled: bytes
     """The ``PlayResult``."""
+    profile: bytes | None = None
+    """Where its time has gone so far, of a worker that is asked."""
 
 
 class SelfPlayWorker:
     """Use as ``ray.remote(SelfPlayWorker)``."""
 
-    def __init__(self, config_fields: dict[str, Any], device: str) -> None:
+    def __init__(self, config_fields: dict[str, Any], device: str, profile: bool) -> None:
+        """``profile``: whether to hand over with each result where its time has gone."""
         import torch
 
         from alphatriangle.config import Config
@@ -63,6 +68,7 @@ class SelfPlayWorker:
         self._network = NeuralNetwork(config.model, device)
         self._self_play = make_self_play(self._network, config)
         self._weights_version = -1
+        self._profile = cProfile.Profile() if profile else None
 
     def hello(self) -> tuple[int, str]:
         """Its process, and the arithmetic that its processor has made it choose."""
@@ -70,6 +76,13 @@ class SelfPlayWorker:
 
     def play(self, orders: Orders, weights: bytes) -> Played:
         """Take episodes, games and weights, play at least ``min_rows`` rows."""
+        from alphatriangle.training.profiling import packed
+
+        with self._profile or contextlib.nullcontext():
+            played = self._do(orders, weights)
+        return played._replace(profile=packed(self._profile)) if self._profile else played
+
+    def _do(self, orders: Orders, weights: bytes) -> Played:
         from alphatriangle.rl.games import unpack_games
 
         if orders.version != self._weights_version:
