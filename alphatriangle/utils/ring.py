@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Self
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from alphatriangle.utils.columns import Column, Columns, row_count, schema_chang
 
 Kind = Any
 """Of a column: a dtype for numbers, or (dtype, shape of a row)."""
+
+_WRITERS: Final = 2
+"""Threads that fill a ring: memory that is touched for the first time keeps one busy."""
 
 
 class Ring:
@@ -186,14 +190,19 @@ class Ring:
         first = max(oldest, total - self.capacity)
         fixed = {n: kind for n, kind in self._schema.items() if n not in self._mutable}
         number = oldest
-        for piece in pieces:
-            change = schema_change(schema_of(piece), fixed)
-            if change is not None:
-                raise ValueError(f"the replay was saved with other columns: {change}")
-            skipped = min(max(first - number, 0), row_count(piece))
-            if number + row_count(piece) <= total:
-                self._write(number + skipped, {n: a[skipped:] for n, a in piece.items()})
-            number += row_count(piece)
+        written = []
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="ring") as writers:
+            for piece in pieces:
+                change = schema_change(schema_of(piece), fixed)
+                if change is not None:
+                    raise ValueError(f"the replay was saved with other columns: {change}")
+                skipped = min(max(first - number, 0), row_count(piece))
+                if number + row_count(piece) <= total:
+                    newest = {n: a[skipped:] for n, a in piece.items()}
+                    written.append(writers.submit(self._write, number + skipped, newest))
+                number += row_count(piece)
+        for write in written:
+            write.result()
         if number != total:
             raise ValueError(f"{number - oldest} rows for a ring of rows [{oldest}, {total})")
         self.total_added, self.oldest = total, first
