@@ -62,18 +62,7 @@ def experiences_from_rows(rows: Rows) -> Iterator[Experience]:
 
 
 @kernel
-def _legal_counts(
-    boards: npt.NDArray[np.uint64], slots: npt.NDArray[np.int8], offsets: npt.NDArray[np.int32]
-) -> None:
-    actions = np.empty(MAX_LEGAL, np.int16)
-    offsets[0] = 0
-    for i in range(len(boards)):
-        count = legal_actions(boards[i, 0], boards[i, 1], slots[i], actions)
-        offsets[i + 1] = offsets[i] + count
-
-
-@kernel
-def _fill_ragged(
+def fill_ragged(
     boards: npt.NDArray[np.uint64],
     slots: npt.NDArray[np.int8],
     policies: npt.NDArray[np.float32],
@@ -81,11 +70,16 @@ def _fill_ragged(
     actions: npt.NDArray[np.int16],
     probabilities: npt.NDArray[np.float32],
 ) -> None:
+    """Of :func:`ragged_policies`; there is room for every action of every row."""
     scratch = np.empty(MAX_LEGAL, np.int16)
+    offsets[0] = 0
     for i in range(len(boards)):
         count = legal_actions(boards[i, 0], boards[i, 1], slots[i], scratch)
-        actions[offsets[i] : offsets[i + 1]] = scratch[:count]
-        probabilities[offsets[i] : offsets[i + 1]] = policies[i, :count]
+        start = offsets[i]
+        for k in range(count):
+            actions[start + k] = scratch[k]
+            probabilities[start + k] = policies[i, k]
+        offsets[i + 1] = start + count
 
 
 @kernel
@@ -96,8 +90,8 @@ def _fill_padded(
 ) -> None:
     for i in range(len(policies)):
         count = offsets[i + 1] - offsets[i]
-        policies[i, :count] = probabilities[offsets[i] : offsets[i + 1]]
-        policies[i, count:] = 0.0
+        for k in range(policies.shape[1]):
+            policies[i, k] = probabilities[offsets[i] + k] if k < count else np.float32(0.0)
 
 
 def ragged_policies(
@@ -105,11 +99,10 @@ def ragged_policies(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16], npt.NDArray[np.float32]]:
     """Policies without padding: (offsets [N + 1], legal actions, their probabilities)."""
     offsets = np.empty(len(rows) + 1, np.int32)
-    _legal_counts(rows.boards, rows.slots, offsets)
-    actions = np.empty(offsets[-1], np.int16)
-    probabilities = np.empty(offsets[-1], np.float32)
-    _fill_ragged(rows.boards, rows.slots, rows.policies, offsets, actions, probabilities)
-    return offsets, actions, probabilities
+    actions = np.empty(len(rows) * MAX_LEGAL, np.int16)
+    probabilities = np.empty(len(rows) * MAX_LEGAL, np.float32)
+    fill_ragged(rows.boards, rows.slots, rows.policies, offsets, actions, probabilities)
+    return offsets, actions[: offsets[-1]], probabilities[: offsets[-1]]
 
 
 def padded_policies(

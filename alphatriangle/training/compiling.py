@@ -1,9 +1,9 @@
-"""Kernels are compiled before training needs them; for convolutional networks one that takes long,
-self-play's, in a process of its own meanwhile.
+"""Kernels are compiled before training needs them, some of them in a process of its own meanwhile:
+for convolutional networks self-play's, which takes long, for n-tuple networks those of the saves.
 
-    python -m alphatriangle.training.compiling
+    python -m alphatriangle.training.compiling KIND
 
-compiles that one and ends. Others get it from the cache of kernels.
+compiles these and ends. Others get them from the cache of kernels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import Final
 import numpy as np
 
 from alphatriangle.config import Config
+from alphatriangle.data.replay.arrow import stored_of, table_of
+from alphatriangle.features.experience import fill_ragged
+from alphatriangle.features.replay_codec import CODEC
 from alphatriangle.game.geometry import ACTIONS, SLOTS
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.rl import ExperienceBuffer
@@ -39,10 +42,10 @@ def compiling_beside(config: Config) -> Iterator[WaitForKernels]:
     a cache that hands it over. What is yielded waits for it, asking ``check`` now and then.
     """
     process = None
-    needed = config.model.kind == "convolutional" and not is_on_disk(ln.next_leaves)
-    if needed and cache_folders() and core_count() > 1:
+    needed = fill_ragged if config.model.kind == "ntuple" else ln.next_leaves
+    if not is_on_disk(needed) and cache_folders() and core_count() > 1:
         process = subprocess.Popen(
-            [sys.executable, "-m", "alphatriangle.training.compiling"],
+            [sys.executable, "-m", "alphatriangle.training.compiling", config.model.kind],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -63,6 +66,13 @@ def compiling_beside(config: Config) -> Iterator[WaitForKernels]:
         if process is not None:
             process.kill()
             process.wait()
+
+
+def compile_saves() -> None:
+    """Compile what codes rows for files and back: the first save may be the one that somebody who
+    stops training waits for."""
+    # By the way of a file, whose arrays are read-only.
+    CODEC.decode(stored_of(table_of(CODEC.encode(Rows.zeros(1).columns()))))
 
 
 def compile_learner(config: Config) -> None:
@@ -103,5 +113,8 @@ def compile_self_play(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    # Without episodes the lanes are empty: nothing is asked of a network.
-    make_self_play(None, Config()).play(1)  # type: ignore[arg-type]
+    if sys.argv[1:] == ["ntuple"]:
+        compile_saves()
+    else:
+        # Without episodes the lanes are empty: nothing is asked of a network.
+        make_self_play(None, Config()).play(1)  # type: ignore[arg-type]

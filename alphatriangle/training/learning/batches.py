@@ -27,6 +27,7 @@ from alphatriangle.training.compiling import (
     WaitForKernels,
     compile_answers,
     compile_learner,
+    compile_saves,
     compile_self_play,
 )
 from alphatriangle.training.courses import restore_pace, saved_course, what_begins
@@ -104,6 +105,7 @@ class BatchLearner:
         with display.phase("compiling kernels"):
             compile_learner(config)
             compile_answers(config)
+            compile_saves()
             wait(stop.check)
             if self.exact:
                 compile_self_play(config)

@@ -22,7 +22,7 @@ from alphatriangle.nn.ntuple import frozen, points
 from alphatriangle.ntuple.learner import OnlineLearner, RoundResult
 from alphatriangle.ntuple.online import STARTED
 from alphatriangle.rl import ExperienceBuffer, PlayResult
-from alphatriangle.training.compiling import WaitForKernels
+from alphatriangle.training.compiling import WaitForKernels, compile_saves
 from alphatriangle.training.display.display import Display
 from alphatriangle.training.learning.batches import restore_buffer
 from alphatriangle.training.learning.learner import Step
@@ -97,6 +97,7 @@ class RoundLearner:
             stop.check()
             warm.evaluate(np.zeros((1, 2), np.uint64), np.zeros((1, 3), np.int8))
             wait(stop.check)
+            compile_saves()
 
     def go_on(self, state: LoadedTrainingState) -> None:
         """With another number of copies, or for shorter games, games in flight are given up and
