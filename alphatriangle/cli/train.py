@@ -158,6 +158,7 @@ def train(
                 settings = merge(given_settings(config, set_), {"train": _given(flags)})
                 stronger = merge(set_settings(set_), {"train": named, "persistence": folder})
                 plan, display = _plan_and_display(
+                    stop,
                     settings,
                     (preset, run_name, max_steps, resume, data_dir),
                     sys.stderr if as_json else sys.stdout,
@@ -177,6 +178,7 @@ def train(
 
 
 def _plan_and_display(
+    stop: StopRequest,
     settings: Layer,
     request: tuple[str | None, str | None, int | None, str, Path | None],
     stream: TextIO,
@@ -185,9 +187,10 @@ def _plan_and_display(
     as_json_lines: bool,
     quiet: bool,
 ) -> tuple[RunPlan, Display]:
-    from alphatriangle.training.display.display import Display, JsonDisplay, console_on
-    from alphatriangle.training.from_replica import with_run_here
-    from alphatriangle.training.run_plan import TrainRequest, plan_run
+    with stop.importing():
+        from alphatriangle.training.display.display import Display, JsonDisplay, console_on
+        from alphatriangle.training.from_replica import with_run_here
+        from alphatriangle.training.run_plan import TrainRequest, plan_run
 
     preset, run_name, max_steps, resume, data_dir = request
     asked = TrainRequest(
@@ -209,7 +212,7 @@ def _plan_and_display(
 def _carry_out(
     plan: RunPlan, display: Display, stop: StopRequest, log_level: LogLevel, *, profile: bool
 ) -> TrainingOutcome:
-    with stop.at_once():
+    with stop.importing():
         from alphatriangle.data.errors import FencedError
         from alphatriangle.data.runs.summary import has_settings
         from alphatriangle.training.play.ray_play import WorkersFailedError

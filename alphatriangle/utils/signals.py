@@ -37,6 +37,7 @@ class StopRequest:
         self.signal_name: str | None = None
         self._event = event
         self._at_once = 0
+        self._imports = False
         self._is_armed = False
 
     def __bool__(self) -> bool:
@@ -69,6 +70,22 @@ class StopRequest:
             self._at_once -= 1
         self.check()
 
+    @contextmanager
+    def importing(self) -> Iterator[None]:
+        """Within it there is nothing to lose and nothing to put away: a signal ends the process.
+
+        An exception in the middle of its import ends a library of C++ with an abort.
+
+        Raises:
+            StopRequested: somebody asked before.
+        """
+        self.check()
+        self._imports = True
+        try:
+            yield
+        finally:
+            self._imports = False
+
     def check(self) -> None:
         """For what takes long and has nothing to lose.
 
@@ -96,6 +113,8 @@ class StopRequest:
         if self.signal_name is not None and number == signal.SIGINT:
             _leave("stopped at once; what was committed is safe", 130)
         self.signal_name = signal.Signals(number).name
+        if self._imports:
+            _leave(f"stopped by {self.signal_name}; {GOES_ON}", 0)
         if self.may_leave:
             raise StopRequested
 
@@ -116,12 +135,30 @@ def stop_on_signals(
         yield request
         return
     with contextlib.ExitStack() as armed:
+        armed.enter_context(_quiet_where_it_cannot_be_raised())
         if own_process and os.name == "posix":
             armed.enter_context(_watched(request))
         for number, handler in request.arm().items():
             # None: it was not installed from Python, and cannot be from there.
             armed.callback(signal.signal, number, signal.SIG_DFL if handler is None else handler)
         yield request
+
+
+@contextmanager
+def _quiet_where_it_cannot_be_raised() -> Iterator[None]:
+    """A signal may come while C code is called back, which drops what is raised and says so at
+    length; the request stays, and is looked at again."""
+    before = sys.unraisablehook
+
+    def hook(what: Any) -> None:
+        if not isinstance(what.exc_value, StopRequested):
+            before(what)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager

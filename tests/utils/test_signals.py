@@ -91,6 +91,48 @@ def test_a_process_that_does_not_hear_and_has_nothing_to_lose_is_ended(
     assert "stopped; nothing is lost" in errors
 
 
+IMPORTING = """
+import sys
+from alphatriangle.utils.signals import stop_on_signals
+with stop_on_signals(own_process=True) as stop:
+    with stop.importing():
+        print("ready", flush=True)
+        try:
+            sys.stdin.readline()
+        finally:
+            print("raised", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_the_middle_of_an_import_nothing_is_raised(number: signal.Signals) -> None:
+    process = child(IMPORTING)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "")
+    assert f"stopped by {number.name}; nothing is lost" in errors
+
+
+def test_where_c_code_drops_what_is_raised_nothing_is_said() -> None:
+    """As numba's compiler does, which is called back from LLVM."""
+    code = """
+import ctypes, signal, sys
+from alphatriangle.utils.signals import StopRequested, stop_on_signals
+back = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGTERM))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with stop_on_signals() as stop, stop.at_once():
+        back()
+        print("dropped", flush=True)
+        stop.check()
+except StopRequested:
+    print("stopped", flush=True)
+"""
+    output, errors = child(code).communicate("go on\n", timeout=60)
+    assert (output, errors) == ("dropped\nstopped\n", "")
+
+
 def test_where_nothing_can_be_lost_a_signal_ends_it() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signals() as stop:
