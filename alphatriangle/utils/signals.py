@@ -66,6 +66,11 @@ class StopRequest:
         self._at_once += 1
         try:
             yield
+        except Exception as e:
+            # What a compiler says, for instance, whose call back was ended by the request.
+            if self:
+                raise StopRequested from e
+            raise
         finally:
             self._at_once -= 1
         self.check()

@@ -133,6 +133,17 @@ except StopRequested:
     assert (output, errors) == ("dropped\nstopped\n", "")
 
 
+def test_an_error_that_a_signal_has_made_is_no_error() -> None:
+    with stop_on_signals() as stop:
+        with pytest.raises(RuntimeError, match="of its own"), stop.at_once():
+            raise RuntimeError("of its own")
+        with pytest.raises(StopRequested), stop.at_once():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except StopRequested:
+                raise RuntimeError("no compiled object yet") from None
+
+
 def test_where_nothing_can_be_lost_a_signal_ends_it() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signals() as stop:
