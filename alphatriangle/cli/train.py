@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import sys
 from enum import StrEnum
@@ -219,6 +220,8 @@ def _carry_out(
         from alphatriangle.training.run import Watching
         from alphatriangle.training.run import train as run_training
         from alphatriangle.utils.errors import TrainingDivergedError
+    # What has been imported stays: to look through it for cycles takes half a second each time.
+    gc.freeze()
     try:
         return run_training(plan, display, stop, Watching(log_level, profile))
     except WorkersFailedError as e:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +23,7 @@ _AVERAGED: Final = 0.3
 """The average moves by 1 / (1 + 0.3 n) in round n: it spans about the last third of all rounds."""
 _EXPLORED: Final = 4
 _WINDOW: Final = 10
+_DEALS_BETWEEN: Final = 2_000
 
 
 class RoundResult(NamedTuple):
@@ -83,34 +84,49 @@ class OnlineLearner:
         self._games = [online.make_game(copy, max_moves) for copy in range(copies)]
         self._beams = [make_beam(max(width, _EXPLORED)) for _ in range(copies)]
 
-    def round(self, deals: int) -> RoundResult:
+    def round(self, deals: int, between: Callable[[], None] = lambda: None) -> RoundResult:
         """Play ``deals`` deals on each copy, learning from each; the GIL is free meanwhile.
 
         Several rounds do not add up to one: with each the copies meet and the average moves on.
+
+        ``between`` is called by all copies every few hundredths of a second; what it raises ends
+        the round, and everything is as it was before.
         """
+        before = self.state_dict()
+        for beam in self._beams:
+            beam.counters[1] = 0
         policy = fold(self.tables.weights)
         copies = np.empty((self.copies, SIZE, 3), np.float32)
-        with ThreadPoolExecutor(self.copies) as pool:
-            numbers = range(self.copies)
-            played = list(pool.map(lambda n: self._play(n, copies[n], policy, deals), numbers))
+
+        def play(copy: int) -> tuple[online.Output, float]:
+            return self._play(copy, copies[copy], policy, deals, between)
+
+        try:
+            with ThreadPoolExecutor(self.copies) as pool:
+                played = list(pool.map(play, range(self.copies)))
+        except BaseException:
+            self.load_state_dict(before)
+            raise
         self._take_over(copies)
         outs = [out for out, _ in played]
         sums = np.sum([out.sums for out in outs], axis=0)
-        evaluations = sum(int(beam.counters[1]) for beam in self._beams)
-        for beam in self._beams:
-            beam.counters[1] = 0
         return RoundResult(
             episodes=[episode for out in outs for episode in self._episodes(out)],
             rows=Rows.concatenate([_rows(out) for out in outs]),
             deals=deals * self.copies,
-            evaluations=evaluations,
+            evaluations=sum(int(beam.counters[1]) for beam in self._beams),
             games=int(sums[online.ENDED]),
             value_error=float(sums[online.ERROR] / max(sums[online.LEARNED], 1.0)),
             seconds=sum(seconds for _, seconds in played),
         )
 
     def _play(
-        self, copy: int, tables: online.Learned, policy: FloatArray, deals: int
+        self,
+        copy: int,
+        tables: online.Learned,
+        policy: FloatArray,
+        deals: int,
+        between: Callable[[], None],
     ) -> tuple[online.Output, float]:
         begin = time.thread_time()
         base, way = self.tables, self._way
@@ -118,7 +134,10 @@ class OnlineLearner:
         out = online.make_output(deals, self._settings)
         game, beam = self._games[copy], self._beams[copy]
         folded = type(way)(folded=True)
-        online.play_and_learn(way, folded, policy, self._settings, tables, game, deals, beam, out)
+        for start in range(0, deals, _DEALS_BETWEEN):
+            between()
+            few = min(_DEALS_BETWEEN, deals - start)
+            online.play_and_learn(way, folded, policy, self._settings, tables, game, few, beam, out)
         return out, time.thread_time() - begin
 
     def _take_over(self, copies: npt.NDArray[np.float32]) -> None:

@@ -22,7 +22,7 @@ from alphatriangle.training.display.view import Saved, View
 from alphatriangle.training.setup import Parts
 from alphatriangle.utils.errors import NotFiniteError
 from alphatriangle.utils.machine import machine_line
-from alphatriangle.utils.signals import StopRequest
+from alphatriangle.utils.signals import StopRequest, StopRequested
 from alphatriangle.utils.types import Episode
 
 # Of what self-play says of itself: what it did, and the seconds that its parts took.
@@ -210,7 +210,10 @@ class TrainingLoop:
 
     def _train_step(self) -> None:
         p = self.parts
-        done = p.learner.step(p.global_step)
+        try:
+            done = p.learner.step(p.global_step)
+        except StopRequested:
+            return
         with self._as_one():
             for result in done.played:
                 self._absorb(result)

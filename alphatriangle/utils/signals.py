@@ -18,6 +18,7 @@ _SIGNALS: Final = tuple(
 )
 _STUCK_SECONDS: Final = 1.0
 """How long the main thread may be in C code with nothing to lose after a signal."""
+_WAKE_SECONDS: Final = 0.1
 GOES_ON: Final = "nothing is lost, the same command goes on"
 
 
@@ -141,8 +142,8 @@ def stop_on_signals(
         return
     with contextlib.ExitStack() as armed:
         armed.enter_context(_quiet_where_it_cannot_be_raised())
-        if own_process and os.name == "posix":
-            armed.enter_context(_watched(request))
+        if os.name == "posix":
+            armed.enter_context(_watched(request, may_end_it=own_process))
         for number, handler in request.arm().items():
             # None: it was not installed from Python, and cannot be from there.
             armed.callback(signal.signal, number, signal.SIG_DFL if handler is None else handler)
@@ -167,20 +168,42 @@ def _quiet_where_it_cannot_be_raised() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(request: StopRequest) -> Iterator[None]:
-    """Python's handlers wait for C code to return; this thread does not."""
+def _watched(request: StopRequest, *, may_end_it: bool) -> Iterator[None]:
+    """Python's handlers run in the main thread, which a signal does not wake when the system gives
+    it to another thread, and which C code may keep; this thread wakes it, or ends the process.
+
+    Where somebody else is woken by signals, an event loop, it stays with that.
+    """
     heard, wakes = os.pipe()
     os.set_blocking(wakes, False)
     before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    is_free = signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, signal.SIG_IGN)
+    if not may_end_it and (before != -1 or not is_free):
+        signal.set_wakeup_fd(before)
+        os.close(heard)
+        os.close(wakes)
+        yield
+        return
     over = threading.Event()
     wanted = {int(number) for number in _SIGNALS}
+    main = threading.main_thread().ident
+    assert main is not None
+    if is_free:
+        # A signal of which nobody takes notice ends a wait all the same, when Python handles it.
+        signal.signal(signal.SIGURG, lambda number, frame: None)
 
     def watch() -> None:
         while not over.is_set():
             # The zero byte of the end is no signal.
             if not wanted.intersection(os.read(heard, 64)):
                 continue
-            if not over.wait(_STUCK_SECONDS) and request.may_leave:
+            # Again and again: it may be on its way into the wait.
+            for _ in range(round(_STUCK_SECONDS / _WAKE_SECONDS)):
+                if is_free:
+                    signal.pthread_kill(main, signal.SIGURG)
+                if over.wait(_WAKE_SECONDS):
+                    return
+            if may_end_it and request.may_leave:
                 _leave(f"stopped; {GOES_ON}", 0)
 
     thread = threading.Thread(target=watch, name="signals", daemon=True)
@@ -192,6 +215,8 @@ def _watched(request: StopRequest) -> Iterator[None]:
         signal.set_wakeup_fd(before)
         os.write(wakes, b"\0")
         thread.join()
+        if is_free:
+            signal.signal(signal.SIGURG, signal.SIG_DFL)
         os.close(heard)
         os.close(wakes)
 

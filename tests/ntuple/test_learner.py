@@ -80,6 +80,25 @@ def test_interrupted_anywhere_it_goes_on_as_if_never(
     assert digest(whole) == digest(made)
 
 
+@pytest.mark.parametrize("calls", [1, 2, 5, 8])
+def test_a_round_that_is_given_up_has_never_been(calls: int) -> None:
+    """In whichever copy, and however far it has come."""
+    whole, made = learner(copies=2), learner(copies=2)
+    whole.round(5_000)
+    made.round(5_000)
+    left = iter(range(calls))
+
+    def between() -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made.round(10_000, between)
+    assert digest(made) == digest(whole)
+    assert whole.round(5_000).evaluations == made.round(5_000).evaluations
+    assert digest(made) == digest(whole)
+
+
 @pytest.mark.skipif(not has_fast_pext(), reason="this processor has one way only")
 def test_both_ways_of_packing_bits_learn_the_same() -> None:
     one, other = learner(), learner(way=ByMoves())
@@ -180,7 +199,7 @@ def test_copies_are_put_together_as_they_learned() -> None:
     base, alone = made.tables.state_dict(), copy.deepcopy(made)
     copies = np.empty((3, SIZE, 3), np.float32)
     for number in reversed(range(3)):
-        alone._play(number, copies[number], fold(base["weights"]), DEALS)
+        alone._play(number, copies[number], fold(base["weights"]), DEALS, lambda: None)
     made.round(DEALS)
     expected = merge(base["weights"], base["errors"], base["absolute"], copies)
     found = made.tables

@@ -133,15 +133,47 @@ except StopRequested:
     assert (output, errors) == ("dropped\nstopped\n", "")
 
 
+ANOTHER_THREAD = """
+import signal, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from alphatriangle.utils.signals import StopRequested, stop_on_signals
+asked = threading.Event()
+def work():
+    # As the system does that chooses this thread for a signal of the process.
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    asked.wait()
+with stop_on_signals(own_process={own_process}) as stop, ThreadPoolExecutor() as pool:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    waited = pool.submit(work)
+    try:
+        with stop.at_once():
+            waited.result()
+    except StopRequested:
+        print("asked by", stop.signal_name)
+    asked.set()
+"""
+
+
+@pytest.mark.parametrize("own_process", [False, True])
+def test_a_signal_that_another_thread_gets_wakes_the_main_one(own_process: bool) -> None:
+    process = child(ANOTHER_THREAD.replace("{own_process}", str(own_process)))
+    output, errors = process.communicate("go on\n", timeout=60)
+    assert (output, errors, process.returncode) == ("asked by SIGTERM\n", "", 0)
+
+
 def test_an_error_that_a_signal_has_made_is_no_error() -> None:
+    def compile_what_is_called_back() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except StopRequested:
+            raise RuntimeError("no compiled object yet") from None
+
     with stop_on_signals() as stop:
         with pytest.raises(RuntimeError, match="of its own"), stop.at_once():
             raise RuntimeError("of its own")
         with pytest.raises(StopRequested), stop.at_once():
-            try:
-                signal.raise_signal(signal.SIGTERM)
-            except StopRequested:
-                raise RuntimeError("no compiled object yet") from None
+            compile_what_is_called_back()
 
 
 def test_where_nothing_can_be_lost_a_signal_ends_it() -> None:

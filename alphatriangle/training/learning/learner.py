@@ -88,6 +88,7 @@ class Learner(Protocol):
         """Do the training step after ``step``.
 
         Raises:
+            StopRequested: somebody wants to stop, and the step has not been done.
             NotFiniteError: what it computes is not finite any more.
         """
 

@@ -31,7 +31,7 @@ from alphatriangle.utils.errors import TrainingDivergedError
 from alphatriangle.utils.finite import first_not_finite
 from alphatriangle.utils.frozen import FrozenState
 from alphatriangle.utils.machine import core_count
-from alphatriangle.utils.signals import StopRequest
+from alphatriangle.utils.signals import StopRequest, StopRequested
 from alphatriangle.utils.types import Episode, Rows
 
 _RATES = ("errors", "absolute")
@@ -52,6 +52,7 @@ class RoundLearner:
         self._first_episode = 0
         self._learner = self._make_learner()
         self._is_stepping = False
+        self._stop = StopRequest()
 
     def _make_learner(self) -> OnlineLearner:
         settings, config = self._config.ntuple, self._config
@@ -91,6 +92,7 @@ class RoundLearner:
 
     def get_ready(self, display: Display, stop: StopRequest, wait: WaitForKernels) -> None:
         """Compile what plays and learns, on tables that are thrown away."""
+        self._stop = stop
         with display.phase("compiling kernels"):
             warm = NTupleNetwork(self._config.model)
             OnlineLearner(warm.tables, seed=0, copies=2, sample=1).round(1)
@@ -146,14 +148,20 @@ class RoundLearner:
         return []
 
     def step(self, step: int) -> Step:
-        """One round.
+        """One round. When somebody asks to stop it is as if it had not begun.
 
         Raises:
+            StopRequested: somebody has.
             TrainingDivergedError: boards have values that are not finite: some weight is not.
         """
         settings = self._config.ntuple
         self._is_stepping = True
-        result = self._learner.round(max(settings.deals_per_step // self._copies, 1))
+        try:
+            deals = max(settings.deals_per_step // self._copies, 1)
+            result = self._learner.round(deals, self._stop.check)
+        except StopRequested:
+            self._is_stepping = False
+            raise
         self.network.refresh()
         if not math.isfinite(result.value_error):
             place = self.first_not_finite() or "the value error"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from alphatriangle.config import Config
 from alphatriangle.data import DataManager
@@ -15,9 +17,11 @@ from alphatriangle.data.commits.digest import value_digest
 from alphatriangle.data.errors import StateMismatchError
 from alphatriangle.data.records import RunInfo
 from alphatriangle.data.schemas import LoadedTrainingState
+from alphatriangle.training.display.display import Display
 from alphatriangle.training.learning.batches import BatchLearner
 from alphatriangle.training.learning.rounds import RoundLearner, chosen, copy_count
 from alphatriangle.utils.machine import core_count
+from alphatriangle.utils.signals import StopRequest, StopRequested
 from alphatriangle.utils.types import Episode, Rows
 from tests.conftest import tiny_config
 
@@ -79,6 +83,21 @@ def test_saved_and_loaded_it_learns_on_as_if_nothing_had_been(tmp_path: Path) ->
     after = learn(again, range(2, 5))
     assert digest(again) == digest(whole)
     assert [e.episode for e in before + after] == [e.episode for e in games]
+
+
+def test_who_asks_to_stop_does_not_wait_for_the_end_of_a_long_round(tmp_path: Path) -> None:
+    event = threading.Event()
+    learner = RoundLearner(config(tmp_path), None, ())
+    learn(learner, range(1))
+    endless = RoundLearner(config(tmp_path, deals_per_step=100_000_000), None, ())
+    endless.get_ready(Display(Console(), quiet=True), StopRequest(event), lambda check: None)
+    endless.load(save(learner, config(tmp_path), 1))
+    before = digest(endless)
+    threading.Timer(0.5, event.set).start()
+    with pytest.raises(StopRequested):
+        endless.step(1)
+    assert not endless.is_torn
+    assert digest(endless) == before
 
 
 def test_what_was_captured_stays_what_it_is_while_rounds_go_on(tmp_path: Path) -> None:
