@@ -26,7 +26,7 @@ class NTupleConfig(Section):
     best."""
     restart: Live[NTuple[float]] = Field(default=0.5, ge=0.0, le=1.0)
     """Share of the games learned from that begin shortly before the last one's end."""
-    sample_every: Live[NTuple[int]] = Field(default=1000, ge=1)
+    sample_every: Live[NTuple[int]] = Field(default=4000, ge=1)
     """Deals of which one becomes rows of the replay: its positions, and the board it leaves."""
     recorded_games: Live[NTuple[int]] = Field(default=4, ge=0)
     """Games a step that are recorded; there are hundreds."""
