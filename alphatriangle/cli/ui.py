@@ -66,7 +66,7 @@ def _serve(arguments: list[str], host: str, port: int) -> NoReturn:
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"http://{shown}:{port}  (Ctrl-C stops)")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", *arguments])
 
 
 @app.command()

@@ -29,6 +29,7 @@ from alphatriangle.training.play.source import make_self_play
 from alphatriangle.utils.kernel_files import cache_folders
 from alphatriangle.utils.kernels import is_on_disk
 from alphatriangle.utils.machine import core_count
+from alphatriangle.utils.processes import start_beside
 from alphatriangle.utils.types import Rows
 
 _LOOK_SECONDS: Final = 0.1
@@ -44,14 +45,7 @@ def compiling_beside(config: Config) -> Iterator[WaitForKernels]:
     process = None
     needed = fill_ragged if config.model.kind == "ntuple" else ln.next_leaves
     if not is_on_disk(needed) and cache_folders() and core_count() > 1:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "alphatriangle.training.compiling", config.model.kind],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            # Ctrl-C reaches every process of the terminal's session.
-            start_new_session=True,
-        )
+        process = start_beside("alphatriangle.training.compiling", config.model.kind)
 
     def wait(check: Callable[[], None]) -> None:
         while process is not None:

@@ -13,14 +13,13 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any, Final
 
-import alphatriangle
 from alphatriangle.training.cluster import identity, ray_session
 from alphatriangle.training.cluster.census import look
 from alphatriangle.training.cluster.node_agent import NodeAgent
 from alphatriangle.training.cluster.roster import why
+from alphatriangle.utils.processes import environment, python
 
 _ALL_SECONDS: Final = 10.0
 _NODES_SECONDS: Final = 6.0
@@ -37,17 +36,15 @@ def check(address: str) -> dict[str, Any]:
         compiled ``kernels`` that it has.
     """
     found: dict[str, Any] = {"address": address, "answers": False, "reason": None, "nodes": []}
-    home = str(Path(alphatriangle.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "alphatriangle.training.cluster.check", address],
+            python("alphatriangle.training.cluster.check", address),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_ALL_SECONDS,
             check=False,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
         )
     except subprocess.TimeoutExpired:
         reason = f"the Ray at {address!r} has not answered for {_ALL_SECONDS:.0f} s"

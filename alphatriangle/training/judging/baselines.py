@@ -23,6 +23,7 @@ from alphatriangle.training.judging.evaluation import (
     evaluate_baseline,
 )
 from alphatriangle.training.players import Between
+from alphatriangle.utils.processes import start_beside
 
 _LOWEST_PRIORITY: Final = 19
 
@@ -42,14 +43,8 @@ class Baselines:
         """Let them play, in a process of their own."""
         if self._games:
             limit = self._config.env.max_moves_per_episode
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(self._games), str(limit)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                # Ctrl-C reaches every process of the terminal's session.
-                start_new_session=True,
-            )
+            games = str(self._games)
+            self._process = start_beside(__name__, games, str(limit), stdout=subprocess.PIPE)
             assert self._process.stdout is not None
             os.set_blocking(self._process.stdout.fileno(), False)
 

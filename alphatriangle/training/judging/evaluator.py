@@ -29,7 +29,9 @@ import torch
 from alphatriangle.config import Config
 from alphatriangle.nn import NeuralNetwork
 from alphatriangle.training.players import gate_simulations, make_player
+from alphatriangle.utils.processes import start_beside
 
+_MODULE: Final = "alphatriangle.training.judging.evaluator"
 GATE_SEED: Final = 7_700_000_011
 """Seed of the deals that candidates are judged by: other games than those of evaluations, so that a
 score there stays honest."""
@@ -106,14 +108,8 @@ class Evaluator:
     def _launch(self) -> subprocess.Popen[bytes]:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "alphatriangle.training.judging.evaluator"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                # Ctrl-C reaches every process of the terminal's session.
-                start_new_session=True,
-            )
+            pipe = subprocess.PIPE
+            return start_beside(_MODULE, stdin=pipe, stdout=pipe, stderr=log)
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

@@ -6,14 +6,13 @@ import contextlib
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
-import alphatriangle
 from alphatriangle.training.play.messages import Begin, Ended, receive, send
+from alphatriangle.utils.processes import start_beside
 
 # Importing Ray, starting it and letting workers begin, on a machine that is busy with other things.
 _START_SECONDS: Final = 180.0
@@ -21,7 +20,6 @@ _JOIN_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 60.0
 _CLOSE_SECONDS: Final = 10.0
 SUPERVISOR: Final = "alphatriangle.training.play.supervisor"
-_PACKAGE_HOME: Final = str(Path(alphatriangle.__file__).resolve().parent.parent)
 
 
 class SupervisorLink:
@@ -29,18 +27,9 @@ class SupervisorLink:
 
     def __init__(self, begin: Begin, log: Path, module: str = SUPERVISOR) -> None:
         """Start it; ``log`` takes what it and Ray say. ``module`` speaks as a supervisor does."""
-        path = [_PACKAGE_HOME, os.environ.get("PYTHONPATH", "")]
+        pipe = subprocess.PIPE
         with _opened(log) as output:
-            self._process = subprocess.Popen(
-                # Not from the folder where training was started: its files are not modules.
-                [sys.executable, "-P", "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
-                # Ctrl-C reaches every process of the terminal's session.
-                start_new_session=True,
-            )
+            self._process = start_beside(module, stdin=pipe, stdout=pipe, stderr=output)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._heard = time.monotonic()
