@@ -51,7 +51,7 @@ class Worker:
         self.flying: Any = np.empty((0, 2), np.int64)
         self.process_id: int | None = None
         self.arithmetic = ""
-        self.home_at = now
+        self.home_at = self.heard_at = now
         self.weights_at: float | None = None  # when what it plays with was the newest
 
     @property
@@ -59,7 +59,7 @@ class Worker:
         """Whether it has said so."""
         return self.process_id is not None
 
-    def begin_call(self, kind: Literal["play", "games"], call: Any, now: float) -> None:
+    def begin_call(self, kind: Literal["hello", "play", "games"], call: Any, now: float) -> None:
         """A call to it is in flight."""
         self.kind, self.call, self.call_since = kind, call, now
 

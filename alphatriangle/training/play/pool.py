@@ -28,6 +28,7 @@ from alphatriangle.training.play.actors import (
     reason_of,
     start_actor,
 )
+from alphatriangle.training.play.forgotten import GREETING_SECONDS
 from alphatriangle.training.play.messages import (
     AtHome,
     Begin,
@@ -178,7 +179,8 @@ class WorkerPool:
             # A dead worker is a dead worker, whatever Ray calls it.
             self._failed(worker, e)
             return
-        took = time.monotonic() - worker.call_since
+        worker.heard_at = time.monotonic()
+        took = worker.heard_at - worker.call_since
         kind, worker.call = worker.kind, None
         if kind == "hello":
             worker.process_id, worker.arithmetic = answer
@@ -279,6 +281,8 @@ class WorkerPool:
             node = self._roster.nodes.get(worker.node)
             if node is not None and node.facts.is_draining:
                 worker.begin_call("games", worker.handle.games.remote(), now)
+            elif now - worker.heard_at > GREETING_SECONDS:
+                worker.begin_call("hello", worker.handle.hello.remote(), now)
         in_flight = sum(w.call is not None and w.kind == "play" for w in self.workers.values())
         for worker in self._idle(now):
             planned = self._rows_played + in_flight * self._begin.call_rows

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from alphatriangle.training.play.forgotten import EndsWhenForgotten
+
 
 class Orders(NamedTuple):
     """What a worker is given with a call."""
@@ -69,16 +71,18 @@ class SelfPlayWorker:
         self._self_play = make_self_play(self._network, config)
         self._weights_version = -1
         self._profile = cProfile.Profile() if profile else None
+        self._life = EndsWhenForgotten()
 
     def hello(self) -> tuple[int, str]:
         """Its process, and the arithmetic that its processor has made it choose."""
-        return os.getpid(), str(self._network.arithmetic().inference_dtype)
+        with self._life.call():
+            return os.getpid(), str(self._network.arithmetic().inference_dtype)
 
     def play(self, orders: Orders, weights: bytes) -> Played:
         """Take episodes, games and weights, play at least ``min_rows`` rows."""
         from alphatriangle.training.profiling import packed
 
-        with self._profile or contextlib.nullcontext():
+        with self._life.call(), self._profile or contextlib.nullcontext():
             played = self._do(orders, weights)
         return played._replace(profile=packed(self._profile)) if self._profile else played
 
@@ -109,8 +113,9 @@ class SelfPlayWorker:
         """The games in flight, packed, and their episodes."""
         from alphatriangle.rl.games import pack_games
 
-        games = self._self_play.games_in_flight()
-        return pack_games(games), [game.episode for game in games]
+        with self._life.call():
+            games = self._self_play.games_in_flight()
+            return pack_games(games), [game.episode for game in games]
 
 
 def pickle_weights(weights: dict[str, Any]) -> bytes:

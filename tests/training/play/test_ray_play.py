@@ -29,6 +29,7 @@ from alphatriangle.training.cluster.census import look, own_node
 from alphatriangle.training.cluster.ray_session import own_ray
 from alphatriangle.training.cluster.roster import Roster
 from alphatriangle.training.play.episodes import open_episodes
+from alphatriangle.training.play.forgotten import GREETING_SECONDS
 from alphatriangle.training.play.in_process import InProcessPlay
 from alphatriangle.training.play.messages import Begin, Play, Replaced, Result, Weights
 from alphatriangle.training.play.pool import WorkerPool
@@ -240,6 +241,28 @@ def test_whoever_has_answered_plays_on_at_once(address: str, network: NeuralNetw
         while len(said) == results:
             pool.turn(60.0, facts)
     assert all(isinstance(message, Result) for message in said)
+
+
+def test_whoever_has_nothing_to_do_is_called_now_and_then(
+    address: str, network: NeuralNetwork
+) -> None:
+    """Or it would take itself for forgotten."""
+    config = tiny().model_dump(mode="json")
+    begin = Begin(None, 1, 1, 1, 0, config, 16, 32)
+    roster = Roster(identity.here(), own_node(), is_trusted=True)
+    pool = WorkerPool(begin, lambda message: None, roster)
+    facts = look()
+    pool.turn(0.0, facts)
+    (worker,) = pool.workers.values()
+    while pool.is_busy:
+        pool.turn(60.0, facts)
+    pool.turn(0.0, facts)
+    assert not pool.is_busy, "nothing is to be played"
+    worker.heard_at = before = worker.heard_at - GREETING_SECONDS
+    pool.turn(0.0, facts)
+    while pool.is_busy:
+        pool.turn(60.0, facts)
+    assert worker.heard_at > before + GREETING_SECONDS
 
 
 def test_the_collector_is_the_same_behind_ray(address: str) -> None:
