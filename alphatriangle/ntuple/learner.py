@@ -17,6 +17,7 @@ from alphatriangle.ntuple.layout import SIZE, fold
 from alphatriangle.ntuple.merging import lay_out, merge, move_towards
 from alphatriangle.ntuple.one_hot import one_hot_policies
 from alphatriangle.ntuple.tables import FloatArray, Tables
+from alphatriangle.utils.interrupting import in_order
 from alphatriangle.utils.types import Episode, Rows
 
 _AVERAGED: Final = 0.3
@@ -103,7 +104,7 @@ class OnlineLearner:
 
         try:
             with ThreadPoolExecutor(self.copies) as pool:
-                played = list(pool.map(play, range(self.copies)))
+                played = list(in_order([pool.submit(play, n) for n in range(self.copies)]))
         except BaseException:
             self.load_state_dict(before)
             raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from alphatriangle.ntuple import look_ahead as la
 from alphatriangle.ntuple.bit_extract import best_way
 from alphatriangle.ntuple.layout import fold
 from alphatriangle.ntuple.look_ahead import Effort
+from alphatriangle.utils.interrupting import in_order
 from alphatriangle.utils.seeding import derive_key
 from alphatriangle.utils.streams import STREAM_DEAL, STREAM_PLAYER
 from alphatriangle.utils.types import Episode
@@ -128,16 +130,27 @@ def play_games(
     """Whole games, ``threads`` at a time, in the order of ``episodes``; see :meth:`Planner.play`.
 
     ``between`` is called by all threads, with the number of games that are over; what it raises
-    ends the games.
+    ends the games, as does Ctrl-C.
     """
     folded = fold(weights)
     played: list[Episode] = []
+    given_up = threading.Event()
+
+    def look() -> None:
+        if given_up.is_set():
+            raise CancelledError
+        between(len(played))
 
     def play(episode: int) -> Episode:
-        planner = Planner(folded, effort, folded=True)
-        return planner.play(seed, episode, max_moves, lambda: between(len(played)))
+        return Planner(folded, effort, folded=True).play(seed, episode, max_moves, look)
 
     with ThreadPoolExecutor(threads) as pool:
-        for episode in pool.map(play, episodes):
-            played.append(episode)
+        games = [pool.submit(play, episode) for episode in episodes]
+        try:
+            for episode in in_order(games):
+                played.append(episode)
+        except BaseException:
+            given_up.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return played

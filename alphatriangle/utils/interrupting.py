@@ -1,4 +1,5 @@
-"""Work that Ctrl-C does not wait for: requests that hang end at a deadline of their own, later."""
+"""Work of other threads that Ctrl-C does not wait for: requests that hang end at a deadline of
+their own, later; games end in the middle."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
@@ -47,10 +48,16 @@ def interruptible(call: Callable[[], Result]) -> Result:
 
     # As a daemon it does not keep the interpreter alive.
     threading.Thread(target=run, name="request", daemon=True).start()
-    # Again and again: a signal that the system hands to another thread does not wake this one.
-    while not wait((done,), _LOOK_SECONDS).done:
-        pass
-    return done.result()
+    return next(in_order([done]))
+
+
+def in_order(futures: Iterable[Future[Result]]) -> Iterator[Result]:
+    """The results one after the other, as they are there; signals are heard meanwhile."""
+    for future in futures:
+        # Again and again: a signal that the system hands to another thread does not wake this one.
+        while not wait((future,), _LOOK_SECONDS).done:
+            pass
+        yield future.result()
 
 
 def end_without_those_left_behind(code: int) -> None:
