@@ -3,6 +3,9 @@
 Takes one protection at a time out of a copy of the package (an fsync, a rename, a digest check, a
 lock, an entry of the allow-list) and runs the suite: it must fail every time. What survives is
 printed, and the exit code is 1.
+
+Which test failed is noted in ``killers.json``, and is what the next gate tries first: where it fails
+again, the rest of the suite has nothing to add. With ``--all`` nothing noted is looked at.
 """
 
 # ruff: noqa: E501 - one line a mutant reads better than five.
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent.parent
+KILLERS = Path(__file__).with_name("killers.json")
 DATA = "alphatriangle/data"
 
 
@@ -462,31 +466,39 @@ def allow_list_entries() -> list[Mutant]:
     ]
 
 
-def survives(mutant: Mutant, copy: Path) -> bool:
-    """Whether the tests still pass."""
+def killer_of(mutant: Mutant, copy: Path, known: str | None) -> str | None:
+    """The test that fails, the ``known`` one if it does; None where all of them pass."""
     path = copy / DATA / mutant.file
     text = path.read_text()
     assert text.count(mutant.old) == 1, f"{mutant.name}: its place has changed"
     path.write_text(text.replace(mutant.old, mutant.new))
     try:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "2"]
-        done = subprocess.run(
-            [*command, *mutant.tests.split()],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        failed = "\nFAILED " in done.stdout or "\nERROR " in done.stdout
-        assert done.returncode == 0 or failed, f"{mutant.name}: {done.stdout[-2000:]}{done.stderr}"
-        return done.returncode == 0
+        if known is not None and _first_failure(copy, [known]) == known:
+            return known
+        return _first_failure(copy, ["-n", "2", *mutant.tests.split()])
     finally:
         path.write_text(text)
 
 
+def _first_failure(copy: Path, arguments: list[str]) -> str | None:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    done = subprocess.run(
+        command, cwd=copy, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    # A test that is noted and is no more fails in another way.
+    assert failed or "-n" not in arguments, f"{done.stdout[-2000:]}{done.stderr}"
+    return failed[1] if failed else None
+
+
 def main(names: list[str]) -> int:
     """Try the mutants whose names hold one of ``names``, or all."""
+    noted: dict[str, str] = json.loads(KILLERS.read_text())
+    known = {} if "--all" in names else noted
+    names = [name for name in names if name != "--all"]
     mutants = [*MUTANTS, *allow_list_entries()]
     chosen = [m for m in mutants if not names or any(n in m.name for n in names)]
     survivors = []
@@ -500,14 +512,18 @@ def main(names: list[str]) -> int:
                 shutil.copyfile(source, copy / part)
         tests = " ".join(sorted({path for m in chosen for path in m.tests.split()}))
         unchanged = Mutant("nothing", "storage/disk.py", "class Disk:", "class Disk:", tests)
-        if not survives(unchanged, copy):
+        if killer_of(unchanged, copy, None) is not None:
             sys.stderr.write("error: the suite fails without any change\n")
             return 2
         for mutant in chosen:
             begin = time.monotonic()
-            alive = survives(mutant, copy)
-            survivors += [mutant.name] if alive else []
-            verdict = "SURVIVED" if alive else "killed"
+            killer = killer_of(mutant, copy, known.get(mutant.name))
+            if killer is None:
+                survivors.append(mutant.name)
+            else:
+                noted[mutant.name] = killer
+                KILLERS.write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n")
+            verdict = "SURVIVED" if killer is None else "killed"
             sys.stdout.write(f"{verdict:<9} {mutant.name} ({time.monotonic() - begin:.0f} s)\n")
             sys.stdout.flush()
     figures = {"name": "gate", "mutants": len(chosen), "survivors": survivors}
