@@ -126,3 +126,26 @@ def failing(fault: Fault) -> Iterator[Fault]:
     finally:
         disk.__class__ = Disk
         del disk.fault  # type: ignore[attr-defined]
+
+
+class _DiskWithoutAFile(Disk):
+    """The real disk but for one file, which nobody may open."""
+
+    missing: tuple[Path, int]
+
+    def open(self, path: Path) -> IO[bytes]:
+        if path == self.missing[0]:
+            raise OSError(self.missing[1], os.strerror(self.missing[1]), str(path))
+        return super().open(path)
+
+
+@contextlib.contextmanager
+def unreadable(path: Path, error: int) -> Iterator[None]:
+    """Let the package's disk answer so whenever this file is opened to be read."""
+    disk.__class__ = _DiskWithoutAFile
+    disk.missing = path, error  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        disk.__class__ = Disk
+        del disk.missing  # type: ignore[attr-defined]

@@ -364,7 +364,6 @@ MUTANTS = [
     Mutant("dtypes of their own", "safe_pickle.py", '"dtype"): _dtype', '"dtype"): None', MALICE),
     Mutant("positions of generators", "state_types.py", "        if not 0 <= position <= length:\n", "        if False:\n", TYPES),
     Mutant("objects in arrays", "dtypes.py", "        case str(name) if _SIMPLE.fullmatch(name):\n", "        case str(name):\n", TYPES),
-    Mutant("time zones by path", "state_types.py", "    if not re.fullmatch(r\"[\\w+-]+(/[\\w+-]+)*\", key, re.ASCII):\n", "    if False:\n", TYPES),
     Mutant("pools of seeds", "state_types.py", "    if _a(int, pool_size) > _POOL_LIMIT:\n", "    if False:\n", TYPES),
     Mutant("refusal at the save", "serializer.py", "        raise _RefusedError(obj, obj.reason if", "        return NotImplemented  # (obj, obj.reason if", TYPES),
     Mutant(

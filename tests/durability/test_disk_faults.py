@@ -13,7 +13,12 @@ import pytest
 from alphatriangle.config import Config
 from alphatriangle.data.commits.files import list_commits
 from alphatriangle.data.commits.loading import load_for_reading
-from alphatriangle.data.errors import DataError, DataFolderError, SaveFailedError
+from alphatriangle.data.errors import (
+    DataError,
+    DataFolderError,
+    FileUnavailableError,
+    SaveFailedError,
+)
 from alphatriangle.data.path_manager import PathManager
 from alphatriangle.data.records import RunInfo
 from alphatriangle.data.runs.archive import restore_run, write_archive
@@ -22,7 +27,7 @@ from alphatriangle.data.storage.disk import disk
 from tests.conftest import tiny_config
 from tests.data.helpers import AnyTraining, assert_same_replay, over_all_kinds, started
 from tests.durability.budget import places, places_below, report
-from tests.durability.faulty_disk import Fault, failing
+from tests.durability.faulty_disk import Fault, failing, unreadable
 from tests.durability.test_crash_points import digest_of
 
 ERRORS = {
@@ -137,6 +142,7 @@ def test_a_disk_that_lies_is_caught_before_anything_older_goes(
     for at in places_below(count, 1, kind.share):
         before = run.found()
         saved = save_with(run, Fault(at, 0, lying=True))
+        assert run.found()[0] == (run.training.step if saved else before[0])
         # A lie in what was merged for the next save comes to light with that one.
         run.training.advance(20)
         run.training.save()
@@ -188,6 +194,28 @@ def test_an_error_at_every_operation_of_a_start(
     assert at > 5
     assert started_anyway > 0
     report(f"faults: start, {kind.kind}", faults=at, lost=0)
+
+
+@over_all_kinds
+def test_a_file_that_cannot_be_read_now_stops_the_start(
+    tmp_path: Path, kind: type[AnyTraining]
+) -> None:
+    """However often it is asked for: it may be the newest, and is not taken for damaged."""
+    run = Run(tmp_path / "run", kind)
+    run.end()
+    before = run.found()
+    state = load_for_reading(run.config.persistence, "tiny")
+    assert state.commit is not None
+    assert state.source is not None
+    needed = [f for f in state.commit.files if f.kind != "episodes"]
+    folder = PathManager(run.config.persistence, "tiny").run
+    for path in [Path(state.source), *(folder / f.path for f in needed)]:
+        training = kind(run.config)
+        with unreadable(path, errno.EMFILE), pytest.raises(FileUnavailableError, match=path.name):
+            training.manager.load_initial_state()
+        training.manager.close()
+        assert run.found() == before
+    report(f"faults: files out of reach, {kind.kind}", faults=1 + len(needed), lost=0)
 
 
 @over_all_kinds

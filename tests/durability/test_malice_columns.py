@@ -23,8 +23,10 @@ from alphatriangle.data import BufferData, Serializer
 from alphatriangle.data.commits.files import StoredCommit, list_commits, read_commit
 from alphatriangle.data.commits.loading import load_for_reading
 from alphatriangle.data.commits.soundness import read_sound
+from alphatriangle.data.errors import CorruptBufferError
 from alphatriangle.data.replay.arrow_files import tables_in
 from alphatriangle.data.replay.rows import SegmentedRows
+from alphatriangle.data.replay.segments import SegmentRef, merge_segments
 from alphatriangle.data.storage import fs
 from tests.data.helpers import GenericTraining, assert_same_replay, started
 from tests.durability.budget import report
@@ -388,6 +390,16 @@ def test_segments_of_columns_that_lie_are_refused_by_name(config: Config, case: 
     forged = Forged(config)
     forged.write_segment(SEGMENTS[case](forged))
     forged.refused(forged.segment, SAID.get(case, ""))
+
+
+def test_what_is_not_valid_is_not_merged(config: Config, tmp_path: Path) -> None:
+    """Rows are put together without being decoded."""
+    forged = Forged(config)
+    forged.write_segment(SEGMENTS["lists of fewer values than they need"](forged))
+    digest = fs.digest_of(forged.segment)
+    ref = SegmentRef(forged.segment.name, 0, ROWS, digest.sha256, digest.xxh3)
+    with pytest.raises(CorruptBufferError):
+        merge_segments(tmp_path / "merged.arrow", forged.segment.parent, [ref])
 
 
 def test_what_is_not_forged_is_loaded(config: Config) -> None:

@@ -393,6 +393,7 @@ HOSTILE: dict[str, tuple[Any, ...]] = {
         {"bit_generator": "MT19937", "state": {"key": np.zeros(624, np.uint32), "pos": 10**6}},
     ),
     "a pool of gigabytes": ("SeedSequence", 1, (), 1 << 33, 0),
+    "a pool larger than anybody needs": ("SeedSequence", 1, (), 1 << 12, 0),
     "an array larger than its bytes": ("array", "<M8[s]", (1 << 40,), b""),
     "an array of negative size": ("array", "<M8[s]", (-1, -8), b"x" * 64),
     "an array of objects": ("array", "|O", (1,), b"x" * 8),
