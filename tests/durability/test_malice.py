@@ -350,6 +350,16 @@ def test_an_array_with_a_forged_dtype_is_refused(tmp_path: Path) -> None:
     assert np.dtype("f8") == np.float64
 
 
+@pytest.mark.parametrize("kind", ["O8", "V8"])
+def test_a_dtype_of_anything_but_numbers_is_refused_before_it_is_made(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(calls("numpy", "dtype", kind, False, True))
+    error = refused(lambda: Serializer().load_checkpoint(path))
+    assert f"the dtype {kind!r}, which is not that of numbers" in str(error)
+
+
 def test_what_a_file_sets_on_a_dtype_it_sets_on_nothing_else(tmp_path: Path) -> None:
     swapped = opcodes(
         name("numpy", "dtype"),
