@@ -184,17 +184,17 @@ def spoil_tables(monkeypatch: pytest.MonkeyPatch, at_step: int, table: str, when
     original = OnlineLearner.round
     done: list[int] = []
 
-    def spoiled(self: OnlineLearner, deals: int) -> RoundResult:
+    def spoiled(self: OnlineLearner, deals: int, *between: Any) -> RoundResult:
         if self.rounds + 1 == at_step and deals > 1 and not done:
             done.append(self.rounds)
-            result = original(self, deals) if when == "after" else None
+            result = original(self, deals, *between) if when == "after" else None
             tables = self.tables.state_dict()
             wrong = tables[table].copy()
             # The first is looked up for every board, the last for none.
             wrong[0 if when == "before" else -1] = np.nan
             self.tables.load_state_dict(tables | {table: wrong})
-            return result or original(self, deals)
-        return original(self, deals)
+            return result or original(self, deals, *between)
+        return original(self, deals, *between)
 
     monkeypatch.setattr(OnlineLearner, "round", spoiled)
 
