@@ -13,6 +13,7 @@ import typer
 from alphatriangle.cli.common import DataDir, Debug, UsageError, persistence, reported_errors
 from alphatriangle.cli.help import App
 from alphatriangle.utils.invocation import command
+from alphatriangle.utils.processes import python
 
 if TYPE_CHECKING:
     from alphatriangle.data.path_manager import PathManager
@@ -66,7 +67,7 @@ def _serve(arguments: list[str], host: str, port: int) -> NoReturn:
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"http://{shown}:{port}  (Ctrl-C stops)")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", *arguments])
+    os.execv(sys.executable, python(*arguments))
 
 
 @app.command()

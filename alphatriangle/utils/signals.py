@@ -39,7 +39,6 @@ class StopRequest:
         self._event = event
         self._at_once = 0
         self._imports = False
-        self._is_armed = False
 
     def __bool__(self) -> bool:
         return self.stopped_by is not None
@@ -174,16 +173,15 @@ def _watched(request: StopRequest, *, may_end_it: bool) -> Iterator[None]:
 
     Where somebody else is woken by signals, an event loop, it stays with that.
     """
-    heard, wakes = os.pipe()
-    os.set_blocking(wakes, False)
-    before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(-1)
     is_free = signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, signal.SIG_IGN)
     if not may_end_it and (before != -1 or not is_free):
         signal.set_wakeup_fd(before)
-        os.close(heard)
-        os.close(wakes)
         yield
         return
+    heard, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     over = threading.Event()
     wanted = {int(number) for number in _SIGNALS}
     main = threading.main_thread().ident
