@@ -20,11 +20,10 @@ def between(finished):
         handled.wait()
 
 handled = threading.Event()
-before = signal.getsignal(signal.SIGINT)
 
 def handle(number, frame):
     threading.Timer(0.5, handled.set).start()
-    before(number, frame)
+    signal.default_int_handler(number, frame)
 
 signal.signal(signal.SIGINT, handle)
 games = dict(seed=1, episodes=range(2), max_moves=30_000, threads=2)

@@ -11,6 +11,8 @@ import sys
 import threading
 from alphatriangle.utils.interrupting import interruptible
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
+
 def hangs():
     main = threading.main_thread().ident
     looks = 0
