@@ -59,14 +59,13 @@ class StatsCollector:
         """The newest point of every metric."""
         return dict(self._latest)
 
-    def flush(self) -> None:
-        """Make what the sinks have durable."""
-        with undisturbed():
-            for sink in self._sinks:
-                sink.flush()
+    def sync(self) -> None:
+        """Make what the sinks have durable; on any thread."""
+        for sink in self._sinks:
+            sink.sync()
 
     def close(self) -> None:
-        """Flush and close the sinks."""
+        """Sync and close the sinks."""
         for sink in self._sinks:
             sink.close()
 
@@ -102,9 +101,9 @@ class StatsCollectorActor:
         """See :meth:`StatsCollector.latest`."""
         return self._collector.latest()
 
-    def flush(self) -> None:
-        """See :meth:`StatsCollector.flush`."""
-        self._collector.flush()
+    def sync(self) -> None:
+        """See :meth:`StatsCollector.sync`."""
+        self._collector.sync()
 
     def close(self) -> None:
         """See :meth:`StatsCollector.close`."""

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,11 +25,11 @@ class Sink(Protocol):
     def write(self, step: int, points: Mapping[str, float]) -> None:
         """Take points of a step that is new for each of them."""
 
-    def flush(self) -> None:
-        """Make everything taken so far durable."""
+    def sync(self) -> None:
+        """Make what was taken so far durable: on any thread, drawing nothing, also after close."""
 
     def close(self) -> None:
-        """Flush and let go."""
+        """Sync and let go."""
 
 
 class TensorBoardSink:
@@ -41,22 +42,39 @@ class TensorBoardSink:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: IO[bytes] | None = None
+        self._guard = threading.Lock()
+        """Held for all but the wait for the disk: nobody who writes waits for a sync."""
         self._waiting: list[tuple[float, int, dict[str, float]]] = []
         self.last_steps = _steps_in_event_files(folder)
 
     def write(self, step: int, points: Mapping[str, float]) -> None:
-        self._waiting.append((time.time(), step, dict(points)))
-        self.last_steps.update(dict.fromkeys(points, step))
-        self._drain(durable=False)
+        with self._guard:
+            self._waiting.append((time.time(), step, dict(points)))
+            self.last_steps.update(dict.fromkeys(points, step))
+            self._drain()
 
-    def flush(self) -> None:
-        self._drain(durable=True)
+    def sync(self) -> None:
+        try:
+            with self._guard:
+                if self._waiting:
+                    self._drain()
+                if self._file is None:
+                    return
+                # Its own, so that the file may be closed meanwhile.
+                descriptor = os.dup(self._file.fileno())
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as e:
+            logger.warning("TensorBoard's points may not outlast a power cut: %s", e)
 
     def close(self) -> None:
-        self.flush()
-        self._drop_file()
+        self.sync()
+        with self._guard:
+            self._drop_file()
 
-    def _drain(self, *, durable: bool) -> None:
+    def _drain(self) -> None:
         try:
             if self._file is None and self._waiting:
                 self._open()
@@ -65,8 +83,6 @@ class TensorBoardSink:
             for wall_time, step, points in self._waiting:
                 self._file.write(_record(wall_time, step, points))
             self._file.flush()
-            if durable:
-                os.fsync(self._file.fileno())
             self._waiting.clear()
         except OSError as e:
             logger.warning("TensorBoard took no points, %d kept: %s", len(self._waiting), e)
@@ -86,11 +102,14 @@ class TensorBoardSink:
         self._file.write(_header(time.time()))
 
     def _drop_file(self) -> None:
-        if self._file is not None:
-            # Closing flushes what could not be written before: it may fail for the same reason.
+        if (file := self._file) is None:
+            return
+        self._file = None
+        # What it has taken is never written again, so it has to be durable. Each step may fail, for
+        # the reason why the file is dropped.
+        for step in (file.flush, lambda: os.fsync(file.fileno()), file.close):
             with contextlib.suppress(OSError):
-                self._file.close()
-            self._file = None
+                step()
 
 
 def _framed(event: Any) -> bytes:

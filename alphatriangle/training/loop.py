@@ -240,8 +240,6 @@ class TrainingLoop:
         p = self.parts
         self._check_answers()
         started = time.perf_counter()
-        # Curves first, so that the commit never says more of them than is durable.
-        p.stats.flush()
         self._finish_save()
         episodes, self._unsaved_episodes = self._unsaved_episodes, []
         scores = {"score": p.progress.score, "best_score": p.gating.gate.best_mean}

@@ -5,6 +5,7 @@ The names, dtypes and shapes of the arrays are the schema; there is none to be f
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -41,7 +42,7 @@ class Column(NamedTuple):
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> Column:
         """Of an array [N, ...]."""
-        return cls(array.dtype.name, tuple(array.shape[1:]))
+        return cls(_name(array.dtype), array.shape[1:])
 
 
 Schema = Mapping[str, Column]
@@ -60,14 +61,25 @@ def schema_of(columns: Columns) -> dict[str, Column]:
     for name, array in columns.items():
         if not isinstance(name, str) or not name:
             raise ValueError(f"{name!r} is no name of a column")
-        if array.dtype.kind not in _PLAIN or array.dtype.fields or not array.dtype.isnative:
-            raise ValueError(f"column {name!r} has the dtype {array.dtype}, not plain numbers")
-        if array.dtype.name not in _PLAIN_NAMES:
-            raise ValueError(f"column {name!r} has the dtype {array.dtype}: no file format has it")
+        if problem := _dtype_problem(array.dtype):
+            raise ValueError(f"column {name!r} has the dtype {array.dtype}{problem}")
         if array.ndim < 1 or 0 in array.shape[1:]:
             raise ValueError(f"column {name!r} has the shape {array.shape}, not [N, ...]")
         found[name] = Column.of(array)
     return found
+
+
+@functools.cache
+def _dtype_problem(dtype: np.dtype[Any]) -> str:
+    """Why no column can have it; empty where one can. Known once: NumPy makes names anew."""
+    if dtype.kind not in _PLAIN or dtype.fields or not dtype.isnative:
+        return ", not plain numbers"
+    return "" if dtype.name in _PLAIN_NAMES else ": no file format has it"
+
+
+@functools.cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name
 
 
 _PLAIN_NAMES: Final = frozenset(

@@ -74,12 +74,12 @@ class AnyTraining(abc.ABC):
     def components(self) -> dict[str, Stateful]:
         return {"counter": self.counter}
 
-    def save(self, **more: Any) -> None:
+    def save(self, stats: Any = None, **more: Any) -> None:
         episode = Episode(self.step, 7, np.array([1, 2, 300], np.int16), 1.5, 12, False)
         self.manager.save_training_state(
             self.network,
             self.optimizer,
-            None,
+            stats,
             self.buffer,
             self.step,
             10 * self.step,

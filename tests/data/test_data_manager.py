@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from random import Random
 
@@ -699,3 +700,31 @@ def test_the_digest_is_of_the_state_and_of_nothing_else(config: Config, tmp_path
     assert one == other, "names, times and the cut into segments do not count"
     torch.manual_seed(1)
     assert digest(tmp_path / "c", (1, 3), "third") != one
+
+
+class Curves:
+    """Statistics whose curves are durable when somebody says so."""
+
+    def __init__(self) -> None:
+        self.asked, self.durable = threading.Event(), threading.Event()
+
+    def get_state(self) -> dict[str, float]:
+        return {}
+
+    def sync(self) -> None:
+        self.asked.set()
+        assert self.durable.wait(60)
+
+
+def test_curves_become_durable_behind_training_and_before_the_commit(config: Config) -> None:
+    training, curves = started(config), Curves()
+    training.advance()
+    training.save(stats=curves)
+    assert curves.asked.wait(60)
+    training.advance()
+    assert training.manager.commits.look().commits == []
+    curves.durable.set()
+    training.manager.close()
+    commit = reload(config).commit
+    assert commit is not None
+    assert commit.global_step == 1

@@ -59,9 +59,12 @@ FOLDER = "tests/data/stores/test_folder.py"
 CUTS = "tests/data/stores/test_power_cuts.py"
 LINE = "tests/data/stores/test_remote_faults.py"
 PROBE = "tests/data/stores/test_conditions.py"
+CURVES = "tests/data/test_data_manager.py"
 
 # fmt: off
 MUTANTS = [
+    # what a save does later
+    Mutant("the curves before the commit", "commits/capture.py", "            sync()\n", "            pass\n", CURVES),
     # which commit is the newest
     Mutant("the note of the newest is of these commits", "commits/newest.py", " or note.names_sha256 != _names_digest(names)", "", NEWEST),
     Mutant("names may come back", "commits/newest.py", "        fs.remove(self._paths.newest)\n", "", NEWEST),

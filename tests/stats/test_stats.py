@@ -73,7 +73,7 @@ class ListSink:
         self.points.append((step, dict(points)))
         self.last_steps.update(dict.fromkeys(points, step))
 
-    def flush(self) -> None:
+    def sync(self) -> None:
         pass
 
     def close(self) -> None:
@@ -128,6 +128,21 @@ def test_replayed_steps_appear_once(tmp_path: Path) -> None:
     train(range(3, 9))  # a new process, back at the commit of step 2
     seen = [(step, value) for _, step, value in tensorboard_points(tmp_path)]
     assert sorted(seen) == [(step, float(step)) for step in range(9)]
+
+
+def test_what_the_disk_did_not_take_is_written_by_the_next_sync(tmp_path: Path) -> None:
+    """A commit says that the interval has ended: its points must not be in memory only."""
+    folder = tmp_path / "tensorboard"
+    folder.touch()
+    sink = TensorBoardSink(folder)
+    sink.write(1, {"loss/total": 1.0})
+    folder.unlink()
+    sink.sync()
+    assert tensorboard_points(folder) == [("loss/total", 1, 1.0)]
+    sink.write(2, {"loss/total": 2.0})
+    sink.close()
+    sink.sync()
+    assert len(tensorboard_points(folder)) == 2
 
 
 def test_a_torn_tensorboard_file_is_read_up_to_the_tear(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Capture:
     episodes: list[Episode]
     metrics: dict[str, float] = field(default_factory=dict)
     stats_state: Callable[[], dict[str, Any]] = dict
-    """Waits for the statistics of this moment, and so for the curves up to it to be durable."""
+    """Waits for the statistics of this moment, and for the curves up to it to be durable."""
     nbytes: int = 0
     """Bytes of all that was captured."""
     best_sequence: int | None = None
@@ -133,18 +133,27 @@ def capture_replay(
 
 
 def stats_state(collector: Any) -> Callable[[], dict[str, Any]]:
-    """A wait for the state that a statistics collector has now.
+    """A wait for the state that a statistics collector has now, and for its curves to be durable.
 
-    The collector is in this process, a Ray actor, or None. An actor is asked now and answers after
-    everything that it was told before; one that is dead or silent for 10 s has no state.
+    The collector is in this process, where ``sync`` is called on the thread that waits; a Ray
+    actor, which is asked now and answers after everything that it was told before, and has no state
+    when it is dead or silent for 10 s; or None.
     """
     if collector is None:
         return dict
     method = collector.get_state
     if hasattr(method, "remote"):
         return _wait_for(method.remote())
-    state = copy.deepcopy(method())
-    return lambda: state
+    state: dict[str, Any] = copy.deepcopy(method())
+    sync = getattr(collector, "sync", None)
+
+    def durable() -> dict[str, Any]:
+        # A commit never says more of the curves than is durable.
+        if sync is not None:
+            sync()
+        return state
+
+    return durable
 
 
 def _wait_for(reference: Any) -> Callable[[], dict[str, Any]]:

@@ -126,7 +126,7 @@ class MlflowLog:
         self._wake.set()
         self._retry.set()
         self._thread.join(timeout_seconds if finished else min(timeout_seconds, _END_SECONDS))
-        self.points.flush()
+        self.points.sync()
         self.waiting = missing_files(self._paths, self._commits.look())
         return finished
 

@@ -56,11 +56,11 @@ class MlflowPoints:
         """Take points of a step; MLflow knows no NaN and no infinities."""
         finite = {name: value for name, value in points.items() if math.isfinite(value)}
         self.last_steps.update(dict.fromkeys(points, step))
-        with self._guard:
-            self._waiting.append(Point(int(time.time() * 1000), step, finite))
+        # Without the guard, which is held while the disk is waited for.
+        self._waiting.append(Point(int(time.time() * 1000), step, finite))
         self.notify()
 
-    def flush(self) -> None:
+    def sync(self) -> None:
         """Keep what MLflow has not taken; a disk that fails is no reason to stop."""
         with self._guard:
             new = self._waiting[self._kept_count :]
@@ -68,13 +68,13 @@ class MlflowPoints:
                 return
             try:
                 fs.append_line(self._kept, "\n".join(json.dumps(point) for point in new))
-                self._kept_count = len(self._waiting)
+                self._kept_count += len(new)
             except OSError as e:
                 logger.warning("points for MLflow are kept in memory only: %s", e)
 
     def close(self) -> None:
-        """Flush."""
-        self.flush()
+        """Sync."""
+        self.sync()
 
     def forget_what_was_taken(self) -> None:
         """Ask MLflow again before the next delivery: an answer was lost, or it is another run."""

@@ -62,7 +62,7 @@ def step(training: Training) -> None:
     points = training.manager.mlflow_points
     assert points is not None
     points.write(training.step, {"loss/total": float(training.step), "nan": float("nan")})
-    points.flush()
+    points.sync()
 
 
 def catch_up(training: Training) -> str:
